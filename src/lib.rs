@@ -1,0 +1,21 @@
+//! Bulkhead: Type-1 hypervisor firmware for ARMv8-A that is the PSCI firmware of its guests.
+//!
+//! Modules, lowest first; each imports only what stands above it in this list (scripts/check-layers):
+//!
+//!
+//! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
+#![no_std]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "a test that panics has failed, as it should"
+    )
+)]
+
+#[cfg(test)]
+extern crate std;
+

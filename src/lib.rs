@@ -2,6 +2,7 @@
 //!
 //! Modules, lowest first; each imports only what stands above it in this list (scripts/check-layers):
 //!
+//! - [`types`]: a newtype per kind of number.
 //!
 //! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
 #![no_std]
@@ -19,3 +20,4 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod types;

@@ -3,6 +3,7 @@
 //! Modules, lowest first; each imports only what stands above it in this list (scripts/check-layers):
 //!
 //! - [`types`]: a newtype per kind of number.
+//! - [`spec`]: formats, register maps and tables of the architecture and the standards.
 //!
 //! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
 #![no_std]
@@ -20,4 +21,5 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod spec;
 pub mod types;

@@ -4,6 +4,7 @@
 //!
 //! - [`types`]: a newtype per kind of number.
 //! - [`spec`]: formats, register maps and tables of the architecture and the standards.
+//! - [`sync`]: the one lock.
 //!
 //! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
 #![no_std]
@@ -22,4 +23,5 @@
 extern crate std;
 
 pub mod spec;
+pub mod sync;
 pub mod types;

@@ -1,0 +1,67 @@
+//! The one lock of the hypervisor, and the atomics.
+//!
+//! Interrupts stay masked at EL2, so a holder is never interrupted and a spinlock that knows nothing
+//! of interrupts is enough. A lock contains what it guards. Order, outermost first: a VM's power, a
+//! VM's devices, a VM's vGIC, the console. Nobody waits for another CPU while holding one.
+//!
+//! Under `cfg(shuttle)` the same names are the model checker's, so that the logic above is explored
+//! over its interleavings as it stands.
+
+#[cfg(not(shuttle))]
+mod imp {
+    pub use core::sync::atomic;
+
+    /// Mutual exclusion by spinning; Arm ARM B2.12 exclusives, so memory must be cacheable.
+    pub struct Mutex<T>(spin::Mutex<T>);
+
+    /// Access to what a [`Mutex`] contains, for as long as it lives.
+    pub type MutexGuard<'a, T> = spin::MutexGuard<'a, T>;
+
+    impl<T> Mutex<T> {
+        /// A free lock around `value`.
+        pub const fn new(value: T) -> Self {
+            Self(spin::Mutex::new(value))
+        }
+
+        /// Waits until the lock is free and takes it.
+        pub fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock()
+        }
+
+        /// Takes the lock if it is free, for those who must not wait (the panic path).
+        pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock()
+        }
+    }
+}
+
+#[cfg(shuttle)]
+mod imp {
+    pub use shuttle::sync::atomic;
+
+    /// The model checker's lock; it is never poisoned because a panic ends the exploration.
+    pub struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+    /// Access to what a [`Mutex`] contains, for as long as it lives.
+    pub type MutexGuard<'a, T> = shuttle::sync::MutexGuard<'a, T>;
+
+    #[allow(clippy::unwrap_used, reason = "a poisoned lock is a failed test")]
+    impl<T> Mutex<T> {
+        /// A free lock around `value`.
+        pub fn new(value: T) -> Self {
+            Self(shuttle::sync::Mutex::new(value))
+        }
+
+        /// Waits until the lock is free and takes it.
+        pub fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap()
+        }
+
+        /// Takes the lock if it is free.
+        pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
+        }
+    }
+}
+
+pub use imp::{Mutex, MutexGuard, atomic};

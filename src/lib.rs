@@ -5,6 +5,7 @@
 //! - [`types`]: a newtype per kind of number.
 //! - [`spec`]: formats, register maps and tables of the architecture and the standards.
 //! - [`sync`]: the one lock.
+//! - `arch`: the CPU at EL2, in assembly and system registers.
 //!
 //! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
 #![no_std]
@@ -22,6 +23,8 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(target_os = "none")]
+pub mod arch;
 pub mod spec;
 pub mod sync;
 pub mod types;

@@ -1,0 +1,134 @@
+//! Into a guest and back: its general-purpose registers, and the call that runs it.
+
+use crate::types::Gpr;
+use aarch64_cpu::registers::*;
+
+/// x0-x30 of a vCPU, as vectors.S lays them out.
+#[repr(C, align(16))]
+#[derive(Clone, Debug, Default)]
+pub struct GuestRegs {
+    x: [u64; 31],
+    padding: u64,
+}
+
+/// Bytes of a frame.
+pub const FRAME_BYTES: usize = size_of::<GuestRegs>();
+const _: () = assert!(FRAME_BYTES == 256);
+
+impl GuestRegs {
+    /// x0-x3: function id and first arguments of an SMCCC call.
+    pub fn arguments(&self) -> [u64; 4] {
+        let [x0, x1, x2, x3, ..] = self.x;
+        [x0, x1, x2, x3]
+    }
+
+    /// Sets x0, the result of an SMCCC call.
+    pub fn set_result(&mut self, value: u64) {
+        let [x0, ..] = &mut self.x;
+        *x0 = value;
+    }
+
+    /// Sets x0 and the registers behind it.
+    pub fn set_results(&mut self, values: &[u64]) {
+        self.x
+            .iter_mut()
+            .zip(values)
+            .for_each(|(x, value)| *x = *value);
+    }
+
+    /// The value of a register; XZR reads as zero.
+    pub fn get(&self, gpr: Gpr) -> u64 {
+        gpr.index()
+            .and_then(|index| self.x.get(index))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// Sets a register; a write to XZR vanishes.
+    pub fn set(&mut self, gpr: Gpr, value: u64) {
+        if let Some(x) = gpr.index().and_then(|index| self.x.get_mut(index)) {
+            *x = value;
+        }
+    }
+
+    /// All 31, for a report.
+    pub fn all(&self) -> &[u64; 31] {
+        &self.x
+    }
+}
+
+/// What the CPU held when EL2 itself took an exception, as vectors.S lays it out.
+#[repr(C, align(16))]
+#[derive(Debug)]
+pub struct FaultFrame {
+    /// x0-x29.
+    pub x: [u64; 30],
+    /// Stack pointer.
+    pub sp: u64,
+    /// Where it happened; the handler may return after setting it.
+    pub elr: u64,
+    /// ESR_EL2.
+    pub esr: u64,
+    /// FAR_EL2.
+    pub far: u64,
+}
+
+const _: () = assert!(core::mem::offset_of!(FaultFrame, esr) == 256);
+
+/// Runs the guest from ELR_EL2 in the state SPSR_EL2 until a trap handler answers other than 0, and
+/// returns that answer. `state` is what [`with_state`] lends to the handlers meanwhile.
+pub fn enter<T>(regs: &mut GuestRegs, state: &mut T) -> u64 {
+    unsafe extern "C" {
+        fn enter_guest(frame: *mut GuestRegs) -> u64;
+    }
+    TPIDR_EL2.set(core::ptr::from_mut(state) as u64);
+    // SAFETY: (1) the frame is valid and exclusive for the call. (2) The guest's own translation (stage 2)
+    // keeps it out of our memory. (3) vectors.S preserves what the C calling convention wants.
+    let leave = unsafe { enter_guest(regs) };
+    TPIDR_EL2.set(0);
+    leave
+}
+
+/// Lends the state given to [`enter`] to a trap handler on the same CPU; `None` outside of a guest's run.
+///
+/// # Safety
+///
+/// `T` must be the type that `enter` was called with, and the call must come from a trap handler (which runs
+/// once per exit and not inside another), so that the borrow is the only one.
+pub unsafe fn with_state<T, R>(handler: impl FnOnce(&mut T) -> R) -> Option<R> {
+    let state = TPIDR_EL2.get() as *mut T;
+    // SAFETY: (1) TPIDR_EL2 holds null or the pointer that `enter`, still on this CPU's stack, made from a
+    // `&mut T` that it keeps borrowed. (2) Type and exclusiveness are the caller's promise.
+    unsafe { state.as_mut() }.map(handler)
+}
+
+/// Where and in which state the guest goes on.
+pub fn set_return(pc: u64, pstate: u64) {
+    ELR_EL2.set(pc);
+    SPSR_EL2.set(pstate);
+}
+
+/// Where the guest was when it trapped.
+pub fn pc() -> u64 {
+    ELR_EL2.get()
+}
+
+/// The guest's PSTATE when it trapped.
+pub fn pstate() -> u64 {
+    SPSR_EL2.get()
+}
+
+/// ESR_EL2 of the trap.
+pub fn syndrome() -> u64 {
+    ESR_EL2.get()
+}
+
+/// FAR_EL2: the virtual address of an abort.
+pub fn fault_address() -> u64 {
+    FAR_EL2.get()
+}
+
+/// HPFAR_EL2: the IPA page of a stage 2 fault.
+pub fn fault_ipa() -> u64 {
+    HPFAR_EL2.get()
+}

@@ -1,0 +1,182 @@
+// EL2's exception vectors, and the way into a guest and back.
+//
+// While a guest runs, SP_EL2 points at its register frame, so an exit saves there at once. The handler is
+// called from the vector and its answer decides: 0 goes straight back into the guest, anything
+// else is what `enter_guest` returns. Cheap traps never unwind; the rare ones (CPU_OFF, reset)
+// end a plain function call.
+
+// Offsets in the frame: x0-x30 in order, then padding to 256 bytes.
+    .macro store_x2_x29
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    .endm
+
+    .macro load_x2_x29
+    ldp     x2, x3, [sp, #16]
+    ldp     x4, x5, [sp, #32]
+    ldp     x6, x7, [sp, #48]
+    ldp     x8, x9, [sp, #64]
+    ldp     x10, x11, [sp, #80]
+    ldp     x12, x13, [sp, #96]
+    ldp     x14, x15, [sp, #112]
+    ldp     x16, x17, [sp, #128]
+    ldp     x18, x19, [sp, #144]
+    ldp     x20, x21, [sp, #160]
+    ldp     x22, x23, [sp, #176]
+    ldp     x24, x25, [sp, #192]
+    ldp     x26, x27, [sp, #208]
+    ldp     x28, x29, [sp, #224]
+    .endm
+
+    .macro save_guest
+    stp     x0, x1, [sp, #0]
+    store_x2_x29
+    str     x30, [sp, #240]
+    add     x29, sp, #{FRAME}       // the frame record of `enter_guest`: no backtrace follows the guest's x29
+    mov     x0, sp
+    .endm
+
+    .macro lower_el handler
+    .balign 0x80
+    save_guest
+    bl      \handler
+    b       resume
+    .endm
+
+    .macro current_el
+    .balign 0x80
+    b       fault
+    .endm
+
+    .pushsection .text
+    .balign 0x800
+    .global vectors
+vectors:
+    .rept 8                         // current EL, with SP_EL0 and with SP_ELx
+    current_el
+    .endr
+    lower_el {on_sync}              // lower EL, AArch64
+    lower_el {on_irq}
+    lower_el {on_irq}               // FIQ is routed here only when it stands for an interrupt
+    lower_el {on_serror}
+    lower_el {on_sync}              // lower EL, AArch32: the guest's EL0
+    lower_el {on_irq}
+    lower_el {on_irq}
+    lower_el {on_serror}
+
+// Back into the guest, or out of `enter_guest` when the handler wants that (x0 != 0).
+resume:
+    cbnz    x0, leave
+restore:
+    load_x2_x29
+    ldr     x30, [sp, #240]
+    ldp     x0, x1, [sp, #0]
+    eret
+    dsb     nsh                     // no speculation past the ERET (straight-line speculation)
+    isb
+
+// extern "C" fn enter_guest(frame: *mut GuestRegs) -> u64
+// ELR_EL2 and SPSR_EL2 say where and how the guest goes on.
+    .global enter_guest
+enter_guest:
+    stp     x29, x30, [sp, #-112]!
+    mov     x29, sp
+    stp     x19, x20, [sp, #16]
+    stp     x21, x22, [sp, #32]
+    stp     x23, x24, [sp, #48]
+    stp     x25, x26, [sp, #64]
+    stp     x27, x28, [sp, #80]
+    str     x0, [sp, #96]
+    sub     sp, sp, #{FRAME}
+    mov     x1, sp
+    bl      copy_frame
+    b       restore
+leave:
+    mov     x19, x0
+    mov     x0, sp
+    ldr     x1, [sp, #({FRAME} + 96)]
+    bl      copy_frame
+    mov     x0, x19
+    add     sp, sp, #{FRAME}
+    ldp     x19, x20, [sp, #16]
+    ldp     x21, x22, [sp, #32]
+    ldp     x23, x24, [sp, #48]
+    ldp     x25, x26, [sp, #64]
+    ldp     x27, x28, [sp, #80]
+    ldp     x29, x30, [sp], #112
+    ret
+// Copies a frame from x0 to x1.
+copy_frame:
+    mov     x2, #{FRAME}
+1:  ldp     x3, x4, [x0], #16
+    stp     x3, x4, [x1], #16
+    subs    x2, x2, #16
+    b.ne    1b
+    ret
+
+// An exception taken from EL2 itself. The stack may be the reason, so a stack kept for this is
+// used; TPIDR_EL1 and SP_EL0 hold two registers meanwhile. One CPU reports, others that fault
+// (or the reporter, again) stop here.
+fault:
+    msr     tpidr_el1, x0
+    mov     x0, sp
+    msr     sp_el0, x0
+    msr     tpidrro_el0, x1
+    adrp    x0, fault_owner
+    add     x0, x0, :lo12:fault_owner
+1:  ldaxr   w1, [x0]
+    cbnz    w1, halt
+    mov     w1, #1
+    stxr    w30, w1, [x0]           // x30 is lost: a fault's caller is found by the frame chain
+    cbnz    w30, 1b
+    adrp    x0, __fault_stack_top
+    mov     sp, x0
+    sub     sp, sp, #{FAULT_FRAME}
+    mrs     x0, tpidr_el1
+    mrs     x1, tpidrro_el0
+    stp     x0, x1, [sp, #0]
+    store_x2_x29
+    mrs     x0, sp_el0
+    mrs     x1, elr_el2
+    stp     x0, x1, [sp, #240]
+    mrs     x0, esr_el2
+    mrs     x1, far_el2
+    stp     x0, x1, [sp, #256]
+    mov     x0, sp
+    bl      {on_fault}
+    // It was the probe for semihosting: go on behind it with what the handler left.
+    ldr     x1, [sp, #248]
+    msr     elr_el2, x1
+    ldp     x0, x1, [sp, #0]
+    load_x2_x29
+    ldr     x30, [sp, #240]
+    mov     sp, x30
+    adrp    x30, fault_owner        // given back when nothing is read from the fault stack any more
+    add     x30, x30, :lo12:fault_owner
+    stlr    wzr, [x30]
+    eret
+    dsb     nsh
+    isb
+halt:
+    wfe
+    b       halt
+
+    .popsection
+
+    .pushsection .bss
+    .balign 4
+fault_owner:
+    .word   0
+    .popsection

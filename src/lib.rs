@@ -6,6 +6,7 @@
 //! - [`spec`]: formats, register maps and tables of the architecture and the standards.
 //! - [`sync`]: the one lock.
 //! - `arch`: the CPU at EL2, in assembly and system registers.
+//! - [`mm`]: EL2's map and pool, and the RAM that guests get.
 //!
 //! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
 #![no_std]
@@ -25,6 +26,7 @@ extern crate std;
 
 #[cfg(target_os = "none")]
 pub mod arch;
+pub mod mm;
 pub mod spec;
 pub mod sync;
 pub mod types;

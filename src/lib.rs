@@ -7,6 +7,7 @@
 //! - [`sync`]: the one lock.
 //! - `arch`: the CPU at EL2, in assembly and system registers.
 //! - [`mm`]: EL2's map and pool, and the RAM that guests get.
+//! - `hw`: drivers of the board's own devices.
 //!
 //! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
 #![no_std]
@@ -26,6 +27,8 @@ extern crate std;
 
 #[cfg(target_os = "none")]
 pub mod arch;
+#[cfg(target_os = "none")]
+pub mod hw;
 pub mod mm;
 pub mod spec;
 pub mod sync;

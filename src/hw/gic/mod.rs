@@ -1,0 +1,169 @@
+//! The board's interrupt controller, a GICv3 or a GICv2: which one, the device tree says.
+//!
+//! Bulkhead uses few of its interrupts: two SGIs to make another CPU look or stop, three PPIs (maintenance, virtual
+//! timer, hypervisor timer) and the UART's SPI. All have one priority; everything else stays disabled. Priority drop
+//! and deactivation are apart (EOImode 1): the virtual timer's interrupt stays active until the guest deactivates it
+//! through its list register.
+
+pub mod v2;
+pub mod v3;
+
+use crate::{
+    arch,
+    spec::gic::{GicVersion, ich_vtr},
+    types::{MAX_VCPUS, Pa},
+};
+
+/// Priority of every interrupt that is used, four times. In a GICv2 with Security Extensions this is the Non-secure
+/// view of 0xd0 (IHI0048B 3.5, "Software views of interrupt priority").
+const PRIORITY: u32 = 0xa0a0_a0a0;
+
+/// The board's interrupt controller.
+#[derive(Debug)]
+pub enum Gic {
+    /// GICv2 (IHI0048B) with the virtualization extension.
+    V2(v2::Gic),
+    /// GICv3 or v4 (IHI0069H).
+    V3(v3::Gic),
+}
+
+/// An interrupt that this CPU has acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Which; 1020 and above when there was none.
+    pub intid: u32,
+    /// What was acknowledged, as it must be given back: of a GICv2's SGI, with the CPU that sent it.
+    iar: u32,
+}
+
+/// How SGIs name a CPU: the targets' fields of ICC_SGI1R_EL1 or GICD_SGIR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SgiTarget(u64);
+
+/// The list registers of `lr` that are in `dirty`, with their numbers. Mostly there is one, or none.
+fn changed(lr: &[u64], mut dirty: u16) -> impl Iterator<Item = (usize, u64)> {
+    core::iter::from_fn(move || {
+        let n = dirty.trailing_zeros() as usize;
+        dirty &= dirty.wrapping_sub(1);
+        Some((n, *lr.get(n)?))
+    })
+}
+
+/// The choice between the two: `either!(self, gic => gic.something())`, or an expression for each.
+macro_rules! either {
+    ($self:ident, $gic:ident => $call:expr) => {
+        either!($self, v2: $gic => $call, v3: $gic => $call)
+    };
+    ($self:ident, v2: $v2:pat => $on_v2:expr, v3: $v3:pat => $on_v3:expr) => {
+        match $self {
+            Self::V3($v3) => $on_v3,
+            Self::V2($v2) => $on_v2,
+        }
+    };
+}
+
+/// The physical interrupts.
+impl Gic {
+    /// Which architecture it follows, and so the guests' too.
+    pub const fn version(&self) -> GicVersion {
+        either!(self, v2: _ => GicVersion::V2, v3: _ => GicVersion::V3)
+    }
+
+    /// Resets the distributor: every SPI disabled and idle.
+    pub fn init_distributor(&self) {
+        either!(self, gic => gic.init_distributor());
+    }
+
+    /// Brings up the part of the CPU that calls this with the SGIs and PPIs in `enabled` (a mask by INTID). `None`
+    /// when the controller does not know this CPU.
+    pub fn init_cpu(&self, enabled: u32) -> Option<SgiTarget> {
+        either!(self, gic => gic.init_cpu(enabled))
+    }
+
+    /// Enables SPI `intid` (32 or more) and routes it to the CPU that calls this.
+    pub fn enable_spi(&self, intid: u32, edge: bool) {
+        either!(self, gic => gic.enable_spi(intid, edge));
+    }
+
+    /// Disables an interrupt that nobody expected, so that it cannot come for ever; an SGI or PPI on this CPU only.
+    pub fn disable(&self, intid: u32) {
+        either!(self, gic => gic.disable(intid));
+    }
+
+    /// Acknowledges the highest-priority pending interrupt.
+    pub fn acknowledge(&self) -> Taken {
+        either!(self, gic => gic.acknowledge())
+    }
+
+    /// Priority drop: other interrupts may come; this one stays active.
+    pub fn drop_priority(&self, taken: Taken) {
+        either!(self,
+            v2: gic => gic.drop_priority(taken),
+            v3: _ => arch::gic::drop_priority(taken.iar));
+    }
+
+    /// Deactivates an interrupt after its priority was dropped: it may come again.
+    pub fn deactivate(&self, taken: Taken) {
+        either!(self,
+            v2: gic => gic.deactivate(taken.iar),
+            v3: _ => arch::gic::deactivate(taken.iar));
+    }
+
+    /// Deactivates a PPI or SPI that a list register had.
+    pub fn release(&self, intid: u32) {
+        either!(self,
+            v2: gic => gic.deactivate(intid),
+            v3: _ => arch::gic::deactivate(intid));
+    }
+
+    /// Sends SGI `intid` (0 to 15) to one CPU. What was stored before is visible to its handler.
+    pub fn send_sgi(&self, target: SgiTarget, intid: u32) {
+        either!(self,
+            v2: gic => gic.send_sgi(target, intid),
+            v3: _ => arch::gic::send_sgi(target.0, intid));
+    }
+}
+
+/// The virtual CPU interface of the CPU that calls. Its registers have ICH's layout, whichever they are.
+impl Gic {
+    /// The most vCPUs that one VM can have: a GICv2 has eight CPU interfaces (IHI0048B 2.2).
+    pub const fn max_vcpus(&self) -> usize {
+        either!(self, v2: _ => 8, v3: _ => MAX_VCPUS)
+    }
+
+    /// The page of registers that stands for a guest's CPU interface, if that is memory; the same on all CPUs.
+    pub const fn guest_page(&self) -> Option<Pa> {
+        either!(self, v2: gic => Some(gic.guest_page()), v3: _ => None)
+    }
+
+    /// How many list registers there are, 1 to 16.
+    pub fn list_registers(&self) -> usize {
+        ich_vtr::list_registers(self.vtr())
+    }
+
+    /// Implemented virtual priority bits, 5 to 8.
+    pub fn priority_bits(&self) -> u32 {
+        ich_vtr::priority_bits(self.vtr())
+    }
+
+    fn vtr(&self) -> u64 {
+        either!(self, v2: gic => gic.vtr(), v3: _ => arch::gic::vtr())
+    }
+
+    /// Clears it; the guest's part of it (VMCR, active priorities) is as after reset.
+    pub fn reset_virtual_interface(&self) {
+        either!(self,
+            v2: gic => gic.reset_virtual_interface(),
+            v3: _ => arch::gic::reset_virtual_interface());
+    }
+
+    /// Reads the list registers below `lr.len()`; returns VMCR and HCR.
+    pub fn read_virtual(&self, lr: &mut [u64]) -> (u64, u64) {
+        either!(self, gic => gic.read_virtual(lr))
+    }
+
+    /// Writes those list registers of `lr` that are in `dirty`, a bit each, and HCR.
+    pub fn write_virtual(&self, lr: &[u64], dirty: u16, hcr: u64) {
+        either!(self, gic => gic.write_virtual(lr, dirty, hcr));
+    }
+}

@@ -8,6 +8,7 @@
 //! - `arch`: the CPU at EL2, in assembly and system registers.
 //! - [`mm`]: EL2's map and pool, and the RAM that guests get.
 //! - `hw`: drivers of the board's own devices.
+//! - [`config`]: the board's device tree and the bundle, read once into plain data.
 //!
 //! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
 #![no_std]
@@ -27,6 +28,7 @@ extern crate std;
 
 #[cfg(target_os = "none")]
 pub mod arch;
+pub mod config;
 #[cfg(target_os = "none")]
 pub mod hw;
 pub mod mm;

@@ -1,0 +1,83 @@
+//! CPUs (DTSpec 3.7 and 3.8; Linux, Documentation/devicetree/bindings/arm/cpus.yaml).
+
+use super::{
+    Cpu, EnableMethod,
+    error::{BoardError, Fault},
+};
+use crate::{
+    spec::fdt::{Node, Property, Tree},
+    types::{MAX_PCPUS, Mpidr, Pa},
+};
+use arrayvec::ArrayVec;
+
+type Cpus = ArrayVec<Cpu, MAX_PCPUS>;
+
+/// The CPUs in the order of the tree, and how many there are beyond [`MAX_PCPUS`].
+#[inline(never)]
+pub(super) fn discover<'t, 'a>(tree: &'t Tree<'a>) -> Result<(Cpus, usize), BoardError<'t, 'a>> {
+    let no_node = |node, wanted| BoardError::new(tree, node, Fault::NoNode(wanted));
+    let parent = tree.node("/cpus");
+    let parent = parent.ok_or(no_node(tree.root(), "/cpus"))?;
+    let (mut cpus, mut left_out) = (Cpus::new(), 0);
+    for node in parent.children().filter(|node| is_usable(*node)) {
+        let cpu = cpu(parent, node).map_err(|fault| BoardError::new(tree, node, fault))?;
+        let known = cpus.iter().any(|known: &Cpu| known.mpidr == cpu.mpidr);
+        if let (true, Some(property)) = (known, node.property("reg")) {
+            let allowed = "an affinity that no other CPU has";
+            let fault = Fault::Value { property, allowed };
+            return Err(BoardError::new(tree, node, fault));
+        }
+        if cpus.try_push(cpu).is_err() {
+            left_out += 1;
+        }
+    }
+    match cpus.is_empty() {
+        true => Err(no_node(parent, "CPU")),
+        false => Ok((cpus, left_out)),
+    }
+}
+
+/// Whether `node` is a CPU that works. `status = "disabled"` is no obstacle: it means that the CPU is
+/// quiescent until its enable-method is used (DTSpec 3.8.1).
+fn is_usable(node: Node) -> bool {
+    let text = |name| node.property(name).and_then(Property::str);
+    text("device_type") == Some("cpu")
+        && text("status").is_none_or(|status| !status.starts_with("fail"))
+}
+
+fn cpu<'a>(parent: Node<'_, 'a>, node: Node<'_, 'a>) -> Result<Cpu, Fault<'a>> {
+    let property = node.property("reg").ok_or(Fault::Missing("reg"))?;
+    let affinity = parent
+        .address_cells()
+        .zip(property.cells())
+        .and_then(|(count, mut cells)| cells.number(count))
+        .and_then(Mpidr::from_affinity);
+    Ok(Cpu {
+        mpidr: affinity.ok_or(Fault::Value {
+            property,
+            allowed: "the affinity fields of an MPIDR",
+        })?,
+        enable: enable_method(parent, node)?,
+    })
+}
+
+fn enable_method<'a>(parent: Node<'_, 'a>, node: Node<'_, 'a>) -> Result<EnableMethod, Fault<'a>> {
+    let method = node
+        .property("enable-method")
+        .or_else(|| parent.property("enable-method"));
+    match method.and_then(Property::str) {
+        Some("psci") => Ok(EnableMethod::Psci),
+        Some("spin-table") => {
+            let property = node.property("cpu-release-addr");
+            let property = property.ok_or(Fault::Missing("cpu-release-addr"))?;
+            let release = property.u64().filter(|address| address.is_multiple_of(8));
+            Ok(EnableMethod::SpinTable {
+                release: Pa::new(release.ok_or(Fault::Value {
+                    property,
+                    allowed: "the address of a 64-bit word",
+                })?),
+            })
+        }
+        _ => Ok(EnableMethod::Unknown),
+    }
+}

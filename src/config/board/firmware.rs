@@ -1,0 +1,95 @@
+//! What firmware left for its successor: PSCI, the timer's wiring, the initrd.
+
+use super::{
+    Psci, PsciIds, Timer,
+    error::{BoardError, Fault},
+    interrupt::interrupts,
+};
+use crate::{
+    spec::fdt::{Node, Property, Tree},
+    types::{Pa, PaRange},
+};
+
+/// The board's own PSCI firmware (Linux, bindings/arm/psci.yaml).
+#[inline(never)]
+pub(super) fn psci<'t, 'a>(tree: &'t Tree<'a>) -> Result<Option<Psci>, BoardError<'t, 'a>> {
+    const STANDARD: [&str; 2] = ["arm,psci-1.0", "arm,psci-0.2"];
+    let is_standard = |node: Node| STANDARD.iter().any(|name| node.is_compatible(name));
+    let is_psci = |node: &Node| is_standard(*node) || node.is_compatible("arm,psci");
+    let Some(node) = tree.nodes().find(is_psci).filter(|node| node.is_okay()) else {
+        return Ok(None);
+    };
+    let error = |fault| BoardError::new(tree, node, fault);
+    let method = node.property("method");
+    let property = method.ok_or(error(Fault::Missing("method")))?;
+    let conduit = property.str().and_then(|method| method.parse().ok());
+    let id = |name| node.property(name).and_then(Property::u32);
+    Ok(Some(Psci {
+        conduit: conduit.ok_or(error(Fault::Value {
+            property,
+            allowed: "\"smc\" or \"hvc\"",
+        }))?,
+        v0_1: (!is_standard(node)).then(|| PsciIds {
+            cpu_suspend: id("cpu_suspend"),
+            cpu_off: id("cpu_off"),
+            cpu_on: id("cpu_on"),
+            migrate: id("migrate"),
+        }),
+    }))
+}
+
+/// The timer's interrupts: by `interrupt-names`, or in the order of the binding (Linux,
+/// bindings/timer/arm,arch_timer.yaml).
+#[inline(never)]
+pub(super) fn timer<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Timer {
+    const ORDER: [&str; 5] = ["sec-phys", "phys", "virt", "hyp-phys", "hyp-virt"];
+    let is_timer = |node: &Node| {
+        node.is_compatible("arm,armv8-timer") || node.is_compatible("arm,armv7-timer")
+    };
+    let Some(node) = tree.nodes().find(is_timer) else {
+        return Timer::default();
+    };
+    let interrupts = interrupts(tree, node, gic);
+    let names = node.property("interrupt-names");
+    let by_name = |wanted: &str| {
+        let index = match names {
+            Some(names) => names.strings().position(|name| name == wanted),
+            None => ORDER.iter().position(|name| *name == wanted),
+        };
+        interrupts.get(index?).copied().flatten()
+    };
+    Timer {
+        physical: by_name("phys"),
+        virt: by_name("virt"),
+        hyp_physical: by_name("hyp-phys"),
+    }
+}
+
+/// The initrd that `/chosen` announces (Linux, bindings/chosen.txt).
+#[inline(never)]
+pub(super) fn initrd<'t, 'a>(tree: &'t Tree<'a>) -> Result<Option<PaRange>, BoardError<'t, 'a>> {
+    let Some(chosen) = tree.node("/chosen") else {
+        return Ok(None);
+    };
+    let property = |name| chosen.property(name);
+    let (start, end) = (property("linux,initrd-start"), property("linux,initrd-end"));
+    let Some((start, end)) = start.zip(end) else {
+        return Ok(None);
+    };
+    let refused = |property, allowed| {
+        let fault = Fault::Value { property, allowed };
+        BoardError::new(tree, chosen, fault)
+    };
+    let address = |property: Property<'a>| {
+        let address = property.u64().map(Pa::new);
+        address.ok_or(refused(property, "an address"))
+    };
+    let (from, to) = (address(start)?, address(end)?);
+    if from == to {
+        return Ok(None);
+    }
+    let range = PaRange::between(from, to);
+    range
+        .map(Some)
+        .ok_or(refused(end, "an address above linux,initrd-start"))
+}

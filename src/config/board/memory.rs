@@ -1,0 +1,193 @@
+//! RAM: what there is, less what is spoken for.
+
+use super::{
+    error::{BoardError, Fault},
+    reg::Buses,
+};
+use crate::{
+    spec::fdt::{Node, Property, Tree},
+    types::{Pa, PaRange},
+};
+use arrayvec::ArrayVec;
+
+/// The most ranges of memory.
+pub const MAX_RANGES: usize = 64;
+
+/// Ranges of memory, rising and apart from each other.
+pub type Ranges = ArrayVec<PaRange, MAX_RANGES>;
+
+/// Holes would cut memory into more than [`MAX_RANGES`] pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyRanges;
+
+/// What is left of `memory` without any of `holes`.
+pub fn subtract(
+    memory: &Ranges,
+    holes: impl IntoIterator<Item = PaRange>,
+) -> Result<Ranges, TooManyRanges> {
+    let mut left = memory.clone();
+    for hole in holes {
+        cut(&mut left, hole)?;
+    }
+    Ok(left)
+}
+
+/// Takes `hole` out of `memory`.
+#[inline(never)]
+fn cut(memory: &mut Ranges, hole: PaRange) -> Result<(), TooManyRanges> {
+    for range in memory.take() {
+        for piece in without(range, hole).into_iter().flatten() {
+            memory.try_push(piece).map_err(|_| TooManyRanges)?;
+        }
+    }
+    Ok(())
+}
+
+/// The pieces of `range` below and above `hole`.
+fn without(range: PaRange, hole: PaRange) -> [Option<PaRange>; 2] {
+    if !range.overlaps(hole) {
+        return [Some(range), None];
+    }
+    [
+        PaRange::between(range.start(), hole.start()),
+        PaRange::between(hole.end(), range.end()),
+    ]
+}
+
+/// Adds `new` to `memory` in its place, merged with what it touches or overlaps.
+fn insert(memory: &mut Ranges, new: PaRange) -> Result<(), TooManyRanges> {
+    let mut merged = new;
+    memory.retain(|range| {
+        let apart = range.end() < merged.start() || merged.end() < range.start();
+        if !apart {
+            let start = range.start().min(merged.start());
+            let end = range.end().max(merged.end());
+            merged = PaRange::between(start, end).unwrap_or(merged);
+        }
+        apart
+    });
+    let place = memory.partition_point(|range| range.start() < merged.start());
+    memory.try_insert(place, merged).map_err(|_| TooManyRanges)
+}
+
+/// All memory nodes, less the memory reservation block and the static regions of `/reserved-memory`
+/// (Linux, Documentation/devicetree/bindings/reserved-memory).
+#[inline(never)]
+pub(super) fn discover<'t, 'a>(tree: &'t Tree<'a>) -> Result<Ranges, BoardError<'t, 'a>> {
+    let root = tree.root();
+    let error = |fault| BoardError::new(tree, root, fault);
+    let too_many = |TooManyRanges| {
+        error(Fault::TooMany {
+            what: "ranges of memory",
+            limit: MAX_RANGES,
+        })
+    };
+    let mut memory = Ranges::new();
+    let buses = Buses::below(tree, root)?;
+    for node in root.children().filter(|node| is_memory(*node)) {
+        for range in buses.regs(node) {
+            if let Some(range) = range? {
+                insert(&mut memory, range).map_err(too_many)?;
+            }
+        }
+    }
+    let reserved = tree.reservations().filter_map(|(start, bytes)| {
+        let (start, top) = (Pa::new(start), Pa::new(u64::MAX));
+        // One that wraps reserves all that is above its start.
+        let end = start.checked_add(bytes).unwrap_or(top);
+        PaRange::between(start, end)
+    });
+    for hole in reserved {
+        cut(&mut memory, hole).map_err(too_many)?;
+    }
+    if let Some(regions) = tree.node("/reserved-memory") {
+        let buses = Buses::below(tree, regions)?;
+        for region in regions.children().filter(|region| region.is_okay()) {
+            for hole in buses.regs(region) {
+                if let Some(hole) = hole? {
+                    cut(&mut memory, hole).map_err(too_many)?;
+                }
+            }
+        }
+    }
+    match memory.is_empty() {
+        true => Err(error(Fault::NoNode("memory node with any memory"))),
+        false => Ok(memory),
+    }
+}
+
+fn is_memory(node: Node) -> bool {
+    let kind = node.property("device_type").and_then(Property::str);
+    kind == Some("memory") && node.is_okay()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    fn ranges(list: &[(u64, u64)]) -> Ranges {
+        let range =
+            |(start, end): &(u64, u64)| PaRange::between(Pa::new(*start), Pa::new(*end)).unwrap();
+        list.iter().map(range).collect()
+    }
+
+    #[test]
+    fn a_hole_takes_away_what_it_covers() {
+        let memory = ranges(&[(0x1000, 0x2000), (0x3000, 0x5000)]);
+        for (hole, left) in [
+            ((0, 0x1000), &[(0x1000, 0x2000), (0x3000, 0x5000)][..]),
+            ((0, 0x1800), &[(0x1800, 0x2000), (0x3000, 0x5000)]),
+            ((0x1800, 0x3800), &[(0x1000, 0x1800), (0x3800, 0x5000)]),
+            (
+                (0x4000, 0x4001),
+                &[(0x1000, 0x2000), (0x3000, 0x4000), (0x4001, 0x5000)],
+            ),
+            ((0x1000, 0x2000), &[(0x3000, 0x5000)]),
+            ((0, u64::MAX), &[]),
+        ] {
+            assert_eq!(subtract(&memory, ranges(&[hole])), Ok(ranges(left)));
+        }
+    }
+
+    #[test]
+    fn pieces_that_do_not_fit_are_an_error_and_not_lost() {
+        let memory = ranges(&[(0, 0x10_0000)]);
+        let holes = |count| (0..count).map(|n| (0x1000 * n + 0x800, 0x1000 * (n + 1)));
+        let holes = |count| ranges(&holes(count).collect::<Vec<_>>());
+        assert_eq!(subtract(&memory, holes(63)).map(|left| left.len()), Ok(64));
+        let one_more = PaRange::new(Pa::new(0x9_0000), 1);
+        assert_eq!(
+            subtract(&memory, holes(63).into_iter().chain(one_more)),
+            Err(TooManyRanges)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_the_addresses_outside_of_holes_are_left(
+            memory in prop::collection::vec((0u64..100, 1u64..30), 0..6),
+            holes in prop::collection::vec((0u64..100, 1u64..30), 0..6),
+        ) {
+            let range = |(start, bytes): &(u64, u64)| {
+                PaRange::new(Pa::new(*start), *bytes).unwrap()
+            };
+            let mut merged = Ranges::new();
+            for new in memory.iter().map(range) {
+                insert(&mut merged, new).unwrap();
+            }
+            let left = subtract(&merged, holes.iter().map(range)).unwrap();
+            let within = |list: &[(u64, u64)], address| {
+                list.iter().any(|entry| range(entry).contains(address))
+            };
+            for address in (0..140).map(Pa::new) {
+                let wanted = within(&memory, address) && !within(&holes, address);
+                prop_assert_eq!(left.iter().any(|range| range.contains(address)), wanted);
+            }
+            for pair in merged.windows(2).chain(left.windows(2)) {
+                prop_assert!(pair[0].end() <= pair[1].start());
+            }
+        }
+    }
+}

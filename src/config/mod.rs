@@ -1,0 +1,6 @@
+//! What the board is and what the VMs are: device trees read once, checked, and turned into plain data.
+
+pub mod board;
+pub mod bundle;
+pub mod options;
+pub mod vm;

@@ -9,6 +9,7 @@
 //! - [`mm`]: EL2's map and pool, and the RAM that guests get.
 //! - `hw`: drivers of the board's own devices.
 //! - [`config`]: the board's device tree and the bundle, read once into plain data.
+//! - [`emul`]: the machine that a guest sees; PSCI, interrupt controller, devices.
 //!
 //! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
 #![no_std]
@@ -29,6 +30,7 @@ extern crate std;
 #[cfg(target_os = "none")]
 pub mod arch;
 pub mod config;
+pub mod emul;
 #[cfg(target_os = "none")]
 pub mod hw;
 pub mod mm;

@@ -1,0 +1,599 @@
+//! The power states under every order of events: guests on three pCPUs, by the model checker.
+//!
+//! `CARGO_PROFILE_DEV_OPT_LEVEL=1 RUSTFLAGS="--cfg shuttle" cargo test --target-dir target/shuttle races`
+//!
+//! Single steps of three CPUs are explored over all their interleavings. Whole machines, from their
+//! start until they are at rest, have too many: some thousand are drawn. There a pCPU is a thread that
+//! does what the run loop does: it waits for an entry point, runs its guest a call at a time for as long
+//! as the VM does not stop, and parks. A kick is a bell that stays rung until it is heard, as a pending
+//! SGI does; a wake-up that got lost shows as a deadlock.
+
+use super::*;
+use crate::{
+    emul::{
+        firmware::{Caller, Depth, Firmware, Mitigation, Outcome, PsciChoice, Workarounds},
+        fw_registers::{Offer, Registers},
+        smccc,
+    },
+    types::{Ipa, IpaRange},
+};
+use shuttle::{
+    rand::Rng,
+    sync::{Arc, Condvar, Mutex as StdMutex},
+    thread,
+};
+use std::{vec, vec::Vec};
+
+const CPU_SUSPEND: u64 = 0xc400_0001;
+const CPU_OFF: u64 = 0x8400_0002;
+const CPU_ON: u64 = 0xc400_0003;
+const AFFINITY_INFO: u64 = 0xc400_0004;
+const SYSTEM_OFF: u64 = 0x8400_0008;
+const SYSTEM_RESET: u64 = 0x8400_0009;
+
+const RAM: u64 = 0x4000_0000;
+const ALREADY_ON: Outcome = Outcome::Return(-4i64 as u64);
+const ON: Outcome = Outcome::Return(0);
+const OFF: Outcome = Outcome::Return(1);
+
+#[derive(Default)]
+struct Bell {
+    rung: StdMutex<bool>,
+    heard: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock().unwrap() = true;
+        self.heard.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.heard.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+/// What was seen of the VM so far.
+#[derive(Default)]
+struct Seen {
+    /// Which life of the VM this is.
+    life: u64,
+    /// vCPUs that execute guest instructions.
+    inside: Vec<usize>,
+    /// By vCPU: contexts of the accepted CPU_ONs, in no order.
+    accepted: [Vec<u64>; 3],
+    /// By vCPU: contexts that it began with.
+    begun: [Vec<u64>; 3],
+    /// Events that were carried out.
+    events: Vec<StopEvent>,
+    /// The VM is at rest for good.
+    over: bool,
+}
+
+/// What a guest does: called when a vCPU begins, with its number and context.
+type Guest = fn(&Vm, u8, u64);
+
+struct Vm {
+    firmware: Firmware,
+    bells: [Bell; 3],
+    /// By vCPU: an interrupt is pending.
+    interrupts: [StdMutex<bool>; 3],
+    seen: StdMutex<Seen>,
+    guest: Guest,
+}
+
+impl Vm {
+    fn new(vcpus: usize, guest: Guest) -> Self {
+        let offer = Offer {
+            workarounds: Workarounds {
+                branch_predictor: Mitigation::Unknown,
+                store_bypass: false,
+                branch_history: Mitigation::Unknown,
+            },
+            trng: false,
+        };
+        let ram = IpaRange::new(Ipa::new(RAM), 0x1000).unwrap();
+        let registers = Registers::new(offer);
+        let firmware = Firmware::new(registers, PsciChoice::default(), vcpus, ram);
+        Self {
+            firmware,
+            bells: Default::default(),
+            interrupts: Default::default(),
+            seen: Default::default(),
+            guest,
+        }
+    }
+
+    fn power(&self) -> &Power {
+        &self.firmware.power
+    }
+
+    /// Begins the VM's next life; its number is the upper half of every context in it.
+    fn start(&self) {
+        let context = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.life += 1;
+            seen.accepted = Default::default();
+            seen.begun = Default::default();
+            seen.life << 32
+        };
+        assert!(self.power().start(entry(context)));
+        self.bells[0].ring();
+    }
+
+    /// One call of vCPU `who`, and what the run loop does about it; `None` when the vCPU executes no
+    /// further instruction in this life.
+    fn call(&self, who: u8, id: u64, x1: u64, x3: u64) -> Option<Outcome> {
+        if self.power().stopping().is_some() {
+            return None;
+        }
+        let caller = Caller {
+            vcpu: VcpuId::new(who),
+            big_endian: false,
+        };
+        let x2 = if id == CPU_ON { RAM } else { 0 };
+        let outcome = smccc::call(&self.firmware, caller, 0, &[id, x1, x2, x3]);
+        match outcome {
+            Outcome::TurnedOn(target) => {
+                self.seen.lock().unwrap().accepted[target.index()].push(x3);
+                self.bells[target.index()].ring();
+            }
+            Outcome::Stop(_) => self.bells.iter().for_each(Bell::ring),
+            _ => {}
+        }
+        Some(outcome)
+    }
+
+    /// Makes an interrupt pending for `who`, and its pCPU look.
+    fn interrupt(&self, who: usize) {
+        *self.interrupts[who].lock().unwrap() = true;
+        self.bells[who].ring();
+    }
+
+    /// Powers vCPU `who` down and does what the run layer does; where it goes on, or `None` when the VM
+    /// stops meanwhile.
+    fn power_down(&self, who: u8, context: u64) -> Option<Entry> {
+        let down = Outcome::Suspend(Depth::PowerDown);
+        let caller = Caller {
+            vcpu: VcpuId::new(who),
+            big_endian: false,
+        };
+        let x = [CPU_SUSPEND, 0x1_0000, RAM, context];
+        assert_eq!(smccc::call(&self.firmware, caller, 0, &x), down);
+        let index = usize::from(who);
+        loop {
+            if self.power().stopping().is_some() {
+                return None;
+            }
+            if core::mem::take(&mut *self.interrupts[index].lock().unwrap()) {
+                let entry = self.power().wake(caller.vcpu, 1);
+                assert!(entry.is_some(), "vCPU {who} lost where it goes on");
+                return entry;
+            }
+            self.bells[index].wait();
+        }
+    }
+
+    /// INTERNAL_FAILURE is right while the VM stops: the guest never sees it.
+    fn is_stopping(&self, outcome: Option<Outcome>) -> bool {
+        outcome == Some(Outcome::Return(-6i64 as u64)) && self.power().stopping().is_some()
+    }
+
+    /// The context of a CPU_ON in the life that `context` belongs to.
+    fn context(context: u64, number: u64) -> u64 {
+        context >> 32 << 32 | number
+    }
+
+    /// The pCPU of vCPU `who`.
+    fn pcpu(&self, who: u8) {
+        let vcpu = VcpuId::new(who);
+        loop {
+            if let Some(entry) = self.power().take_entry(vcpu) {
+                self.enter(who, entry);
+                (self.guest)(self, who, entry.context);
+                self.seen
+                    .lock()
+                    .unwrap()
+                    .inside
+                    .retain(|&inside| inside != vcpu.index());
+                continue;
+            }
+            if let Some(event) = self.power().parked(vcpu) {
+                self.carry_out(event);
+            }
+            if self.seen.lock().unwrap().over {
+                return;
+            }
+            self.bells[vcpu.index()].wait();
+        }
+    }
+
+    fn enter(&self, who: u8, entry: Entry) {
+        let mut seen = self.seen.lock().unwrap();
+        assert_eq!(
+            entry.context >> 32,
+            seen.life,
+            "vCPU {who} begins in a later life"
+        );
+        let who = usize::from(who);
+        assert!(!seen.inside.contains(&who), "vCPU {who} runs twice");
+        seen.inside.push(who);
+        seen.begun[who].push(entry.context);
+    }
+
+    /// Nobody runs any more; a reset begins the next life.
+    fn carry_out(&self, event: StopEvent) {
+        let mut seen = self.seen.lock().unwrap();
+        assert!(
+            seen.inside.is_empty(),
+            "{event:?} while {:?} run",
+            seen.inside
+        );
+        seen.events.push(event);
+        if event == StopEvent::Reset {
+            drop(seen);
+            return self.start();
+        }
+        seen.over = true;
+        drop(seen);
+        self.bells.iter().for_each(Bell::ring);
+    }
+}
+
+/// Runs the VM until it is at rest and answers what was seen.
+fn run(vcpus: u8, guest: Guest) -> Seen {
+    let vm = Arc::new(Vm::new(vcpus.into(), guest));
+    vm.start();
+    let pcpus: Vec<_> = (0..vcpus)
+        .map(|who| {
+            let vm = Arc::clone(&vm);
+            thread::spawn(move || vm.pcpu(who))
+        })
+        .collect();
+    pcpus.into_iter().for_each(|pcpu| pcpu.join().unwrap());
+    let seen = core::mem::take(&mut *vm.seen.lock().unwrap());
+    assert_eq!(
+        seen.events
+            .iter()
+            .filter(|&&event| event != StopEvent::Reset)
+            .count(),
+        1
+    );
+    seen
+}
+
+/// A VM in which vCPUs 0 to `vcpus` - 2 run and the last is off.
+fn all_but_one_on(vcpus: u8) -> Arc<Power> {
+    let power = Power::new(vcpus.into());
+    assert!(power.start(entry(0)));
+    for who in 0..vcpus - 1 {
+        assert!(who == 0 || power.cpu_on(VcpuId::new(who), entry(0)).is_ok());
+        assert!(power.take_entry(VcpuId::new(who)).is_some());
+    }
+    Arc::new(power)
+}
+
+fn entry(context: u64) -> Entry {
+    Entry {
+        pc: RAM,
+        context,
+        big_endian: false,
+    }
+}
+
+/// Runs the three at once, in every order there is, and hands their results to `check`.
+fn in_every_order<T: Send + 'static>(
+    vcpus: u8,
+    three: [fn(&Power) -> T; 3],
+    check: fn(&Power, [T; 3]),
+) {
+    let explore = move || {
+        let power = all_but_one_on(vcpus);
+        let running = three.map(|one| {
+            let power = Arc::clone(&power);
+            thread::spawn(move || one(&power))
+        });
+        check(&power, running.map(|one| one.join().unwrap()));
+    };
+    shuttle::check_dfs(explore, None);
+}
+
+#[test]
+fn of_all_callers_of_cpu_on_one_succeeds() {
+    const TARGET: VcpuId = VcpuId::new(3);
+    in_every_order(
+        4,
+        [
+            |power| power.cpu_on(TARGET, entry(0)),
+            |power| power.cpu_on(TARGET, entry(1)),
+            |power| power.cpu_on(TARGET, entry(2)),
+        ],
+        |power, answers| {
+            let winners: Vec<_> = (0..3).filter(|&who| answers[who].is_ok()).collect();
+            let refused = |answer| answer == Err(Refused::AlreadyOn);
+            assert_eq!(
+                answers
+                    .into_iter()
+                    .filter(|&answer| refused(answer))
+                    .count(),
+                2
+            );
+            assert_eq!(power.take_entry(TARGET), Some(entry(winners[0] as u64)));
+            assert_eq!(power.take_entry(TARGET), None);
+        },
+    );
+}
+
+/// Two watch the third turn itself off; one that sees it turns it on again.
+#[test]
+fn who_is_seen_off_can_be_turned_on() {
+    const TARGET: VcpuId = VcpuId::new(1);
+    fn watch(power: &Power) -> Option<Result<(), Refused>> {
+        let off = !power.on().contains(TARGET);
+        off.then(|| power.cpu_on(TARGET, entry(1)))
+    }
+    in_every_order(
+        3,
+        [watch, watch, |power| {
+            assert_eq!(power.cpu_off(TARGET), None);
+            None
+        }],
+        |power, [one, two, _]| {
+            let accepted = [one, two].iter().filter(|&&on| on == Some(Ok(()))).count();
+            assert_eq!(accepted, usize::from(one.or(two).is_some()));
+            assert_eq!(power.take_entry(TARGET).is_some(), accepted == 1);
+        },
+    );
+}
+
+/// 0 resets, 1 goes off, and 2 is turned on.
+#[test]
+fn a_reset_has_one_last_parker_and_leaves_nothing_behind() {
+    const CPUS: [VcpuId; 3] = [VcpuId::new(0), VcpuId::new(1), VcpuId::new(2)];
+    in_every_order(
+        3,
+        [
+            |power| {
+                assert_eq!(power.stop(StopEvent::Reset), StopEvent::Reset);
+            },
+            |power| {
+                let _ = power.cpu_off(CPUS[1]);
+            },
+            |power| {
+                let _ = power.cpu_on(CPUS[2], entry(1));
+            },
+        ],
+        |power, _| {
+            assert_eq!(CPUS.map(|who| power.take_entry(who)), [None; 3]);
+            let parked = CPUS.map(|who| power.parked(who));
+            assert_eq!(parked, [None, None, Some(StopEvent::Reset)]);
+            assert!(power.start(entry(7)));
+            assert_eq!(
+                CPUS.map(|who| power.take_entry(who)),
+                [Some(entry(7)), None, None]
+            );
+            assert!(power.on().eq([CPUS[0]]));
+        },
+    );
+}
+
+#[test]
+fn of_all_that_park_one_is_the_last() {
+    in_every_order(
+        3,
+        [
+            |power| power.parked(VcpuId::new(0)),
+            |power| power.parked(VcpuId::new(1)),
+            |power| {
+                let _ = power.stop(StopEvent::Off);
+                None
+            },
+        ],
+        |power, early| {
+            let late = [0, 1, 2].map(|who| power.parked(VcpuId::new(who)));
+            let last: Vec<_> = early.into_iter().chain(late).flatten().collect();
+            assert_eq!(last, [StopEvent::Off]);
+        },
+    );
+}
+
+/// The guest turns its only vCPU off while the operator resets the VM and something else ends it.
+#[test]
+fn of_all_events_one_is_the_event() {
+    in_every_order(
+        2,
+        [
+            |power| Some(power.stop(StopEvent::Reset)),
+            |power| Some(power.stop(StopEvent::Crash)),
+            |power| power.cpu_off(VcpuId::new(0)),
+        ],
+        |power, answers| {
+            assert!(power.stopping().is_some());
+            assert_eq!(answers, [power.stopping(); 3]);
+        },
+    );
+}
+
+/// 0 turns 1 on; both then want 2 on, which begins once, with the winner's context.
+fn race_for_the_third(vm: &Vm, who: u8, context: u64) {
+    if who == 2 {
+        vm.call(2, SYSTEM_OFF, 0, 0);
+        return;
+    }
+    if who == 0 {
+        let on = vm.call(0, CPU_ON, 1, Vm::context(context, 1));
+        assert!(matches!(on, Some(Outcome::TurnedOn(_))));
+    }
+    match vm.call(who, CPU_ON, 2, Vm::context(context, who.into())) {
+        Some(Outcome::TurnedOn(_) | ALREADY_ON) | None => {}
+        refused => assert!(vm.is_stopping(refused)),
+    }
+    // The guest goes on until the VM stops.
+    while vm.call(who, AFFINITY_INFO, 2, 0).is_some() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_race_for_one_vcpu_starts_it_once() {
+    let check = || {
+        let seen = run(3, race_for_the_third);
+        assert_eq!(seen.accepted[2].len(), 1);
+        assert_eq!(seen.begun[2], seen.accepted[2]);
+        assert_eq!(seen.events, [StopEvent::Off]);
+    };
+    shuttle::check_random(check, 3_000);
+    shuttle::check_pct(check, 3_000, 3);
+}
+
+/// 0 turns 1 on, waits until it is seen OFF, and turns it on again: at once, and it comes.
+fn off_and_on_again(vm: &Vm, who: u8, context: u64) {
+    if who == 1 {
+        match context as u32 {
+            3 => vm.call(1, SYSTEM_OFF, 0, 0),
+            _ => vm.call(1, CPU_OFF, 0, 0),
+        };
+        return;
+    }
+    for number in 1..=3 {
+        let on = vm.call(0, CPU_ON, 1, Vm::context(context, number));
+        assert!(matches!(on, Some(Outcome::TurnedOn(_))), "{on:?}");
+        loop {
+            match vm.call(0, AFFINITY_INFO, 1, 0) {
+                Some(ON) => thread::yield_now(),
+                Some(OFF) => break,
+                None => return,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    panic!("the third time ends the VM");
+}
+
+#[test]
+fn who_is_seen_off_can_be_turned_on_and_comes() {
+    let check = || {
+        let seen = run(2, off_and_on_again);
+        assert_eq!(seen.begun[1], vec![1 << 32 | 1, 1 << 32 | 2, 1 << 32 | 3]);
+        assert_eq!(seen.begun[1], seen.accepted[1]);
+    };
+    shuttle::check_random(check, 3_000);
+    shuttle::check_pct(check, 3_000, 3);
+}
+
+/// Everybody turns the others on and then itself off; the VM ends when all are off.
+fn all_go_off(vm: &Vm, who: u8, context: u64) {
+    if context as u32 == 0 {
+        vm.call(who, CPU_ON, 1, Vm::context(context, 1));
+        vm.call(who, CPU_ON, 2, Vm::context(context, 1));
+    }
+    let off = vm.call(who, CPU_OFF, 0, 0);
+    assert!(matches!(
+        off,
+        Some(Outcome::Off | Outcome::Stop(StopEvent::AllOff))
+    ));
+}
+
+#[test]
+fn the_last_of_all_that_go_off_ends_the_vm() {
+    let check = || {
+        let seen = run(3, all_go_off);
+        assert_eq!(seen.events, [StopEvent::AllOff]);
+        assert_eq!(seen.begun.map(|begun| begun.len()), [1, 1, 1]);
+    };
+    shuttle::check_random(check, 3_000);
+    shuttle::check_pct(check, 3_000, 3);
+}
+
+/// 1 powers down; 0 tries to turn it on, interrupts it and waits until it went off after it woke.
+fn sleep_and_wake(vm: &Vm, who: u8, context: u64) {
+    if who == 1 {
+        let entry = vm.power_down(1, context + 1).unwrap();
+        assert_eq!((entry.pc, entry.context), (RAM, context + 1));
+        vm.call(1, CPU_OFF, 0, 0);
+        return;
+    }
+    let on = vm.call(0, CPU_ON, 1, Vm::context(context, 1));
+    assert!(matches!(on, Some(Outcome::TurnedOn(_))));
+    assert_eq!(vm.call(0, CPU_ON, 1, 0), Some(ALREADY_ON));
+    vm.interrupt(1);
+    while vm.call(0, AFFINITY_INFO, 1, 0) != Some(OFF) {
+        thread::yield_now();
+    }
+    vm.call(0, SYSTEM_OFF, 0, 0);
+}
+
+#[test]
+fn who_sleeps_is_on_and_misses_no_interrupt() {
+    let check = || {
+        let seen = run(2, sleep_and_wake);
+        assert_eq!(seen.events, [StopEvent::Off]);
+    };
+    shuttle::check_random(check, 3_000);
+    shuttle::check_pct(check, 3_000, 3);
+}
+
+/// 1 and 2 power down; 0 resets the VM under them, and in its next life turns it off.
+fn stop_the_sleepers(vm: &Vm, who: u8, context: u64) {
+    if who != 0 {
+        assert_eq!(vm.power_down(who, context), None);
+        return;
+    }
+    for target in [1, 2] {
+        vm.call(0, CPU_ON, target, Vm::context(context, target));
+    }
+    let end = if context >> 32 == 1 {
+        SYSTEM_RESET
+    } else {
+        SYSTEM_OFF
+    };
+    vm.call(0, end, 0, 0);
+}
+
+#[test]
+fn a_stop_reaches_those_who_sleep() {
+    let check = || {
+        let seen = run(3, stop_the_sleepers);
+        assert_eq!(seen.events, [StopEvent::Reset, StopEvent::Off]);
+    };
+    shuttle::check_random(check, 3_000);
+    shuttle::check_pct(check, 3_000, 3);
+}
+
+/// Any call at any time, for two lives; then off.
+fn storm(vm: &Vm, who: u8, context: u64) {
+    for number in 0..4 {
+        let life = context >> 32;
+        let target = shuttle::rand::thread_rng().gen_range(0..3);
+        let outcome = match shuttle::rand::thread_rng().gen_range(0..8) {
+            0..=3 => vm.call(who, CPU_ON, target, Vm::context(context, number)),
+            4 => vm.call(who, AFFINITY_INFO, target, 0),
+            5 => vm.call(who, CPU_OFF, 0, 0),
+            _ if life < 3 => vm.call(who, SYSTEM_RESET, 0, 0),
+            _ => vm.call(who, SYSTEM_OFF, 0, 0),
+        };
+        match outcome {
+            Some(Outcome::TurnedOn(_) | ALREADY_ON | ON | OFF) => {}
+            Some(Outcome::Off | Outcome::Stop(_)) | None => return,
+            refused => assert!(vm.is_stopping(refused)),
+        }
+    }
+    vm.call(who, CPU_OFF, 0, 0);
+}
+
+#[test]
+fn stops_against_storms_resurrect_nobody_and_end_once() {
+    let check = || {
+        let seen = run(3, storm);
+        for (begun, accepted) in seen.begun.iter().zip(&seen.accepted).skip(1) {
+            assert!(begun.iter().all(|context| accepted.contains(context)));
+            assert!(begun.len() <= accepted.len());
+        }
+    };
+    shuttle::check_random(check, 6_000);
+    shuttle::check_pct(check, 6_000, 4);
+}

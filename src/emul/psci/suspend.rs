@@ -1,0 +1,96 @@
+//! The functions by which a CPU sleeps, and those that tell of it.
+
+use super::{Args, check_entry, vcpu};
+use crate::{
+    emul::{
+        firmware::{Caller, Depth, Firmware, Outcome},
+        power::{Entry, Sleep, TOP_LEVEL, Usage},
+    },
+    spec::psci::{Error, PowerState, StateType, SuspendMode},
+};
+
+/// Where the caller goes on after it lost its state.
+fn entry(firmware: &Firmware, caller: Caller, pc: u64, context: u64) -> Result<Entry, Error> {
+    Ok(Entry {
+        pc: check_entry(firmware, pc)?,
+        context,
+        big_endian: caller.big_endian,
+    })
+}
+
+/// CPU_SUSPEND (DEN0022F.b). Any name of a state is taken; its type decides. The entry point is of
+/// interest to a power-down only.
+pub fn cpu_suspend(firmware: &Firmware, caller: Caller, args: Args) -> Result<Outcome, Error> {
+    let state = PowerState::decode(args.w1()).ok_or(Error::InvalidParameters)?;
+    let (entry, depth) = match state.kind {
+        StateType::Standby => (None, Depth::Standby),
+        StateType::PowerDown => (
+            Some(entry(firmware, caller, args.x2(), args.x3())?),
+            Depth::PowerDown,
+        ),
+    };
+    let sleep = Sleep { state, entry };
+    firmware.power.suspend(caller.vcpu, sleep)?;
+    Ok(Outcome::Suspend(depth))
+}
+
+/// CPU_DEFAULT_SUSPEND (DEN0022F.b): the state is ours to choose.
+pub fn cpu_default_suspend(
+    firmware: &Firmware,
+    caller: Caller,
+    args: Args,
+) -> Result<Outcome, Error> {
+    let entry = Some(entry(firmware, caller, args.x1(), args.x2())?);
+    let sleep = Sleep {
+        state: PowerState::POWER_DOWN,
+        entry,
+    };
+    firmware.power.suspend(caller.vcpu, sleep)?;
+    Ok(Outcome::Suspend(Depth::PowerDown))
+}
+
+/// SYSTEM_SUSPEND (DEN0022F.b). The others are looked at before the entry point, as TF-A does.
+pub fn system_suspend(firmware: &Firmware, caller: Caller, args: Args) -> Result<Outcome, Error> {
+    if !firmware.power.is_last(caller.vcpu) {
+        return Err(Error::Denied);
+    }
+    let entry = entry(firmware, caller, args.x1(), args.x2())?;
+    firmware.power.suspend_system(caller.vcpu, entry)?;
+    Ok(Outcome::Suspend(Depth::System))
+}
+
+/// CPU_FREEZE (DEN0022F.b): as CPU_OFF, but interrupts may be sent to the CPU meanwhile. They do not
+/// wake it: CPU_ON does.
+pub fn cpu_freeze(firmware: &Firmware, caller: Caller) -> Outcome {
+    match firmware.power.cpu_off(caller.vcpu) {
+        None => Outcome::Freeze,
+        Some(event) => Outcome::Stop(event),
+    }
+}
+
+/// PSCI_SET_SUSPEND_MODE (DEN0022F.b).
+pub fn set_suspend_mode(firmware: &Firmware, caller: Caller, args: Args) -> Result<Outcome, Error> {
+    let mode = SuspendMode::decode(args.w1()).ok_or(Error::InvalidParameters)?;
+    firmware.power.set_suspend_mode(caller.vcpu, mode)?;
+    Ok(Outcome::SUCCESS)
+}
+
+/// NODE_HW_STATE (DEN0022F.b).
+pub fn node_hw_state(firmware: &Firmware, args: Args) -> Result<Outcome, Error> {
+    match (vcpu(firmware, args.x1()), args.w2()) {
+        (Some(vcpu), level @ 0..=TOP_LEVEL) => {
+            let state = firmware.power.hw_state(vcpu, level);
+            Ok(Outcome::Return(state as u64))
+        }
+        _ => Err(Error::InvalidParameters),
+    }
+}
+
+/// PSCI_STAT_RESIDENCY and PSCI_STAT_COUNT (DEN0022F.b): `count` of what the CPU has used of a state.
+/// There are no errors: what is not there has never been used.
+pub fn statistic(firmware: &Firmware, args: Args, count: fn(Usage) -> u64) -> Outcome {
+    let usage = vcpu(firmware, args.x1())
+        .zip(PowerState::decode(args.w2()))
+        .map(|(vcpu, state)| firmware.power.usage(vcpu, state));
+    Outcome::Return(args.narrow(usage.map_or(0, count)))
+}

@@ -1,0 +1,152 @@
+//! What a guest's HVC and SMC instructions call (DEN0028): one dispatcher for both.
+//!
+//! A guest may probe for whatever firmware it likes: all that is not here is NOT_SUPPORTED, in every
+//! owner's range, fast or yielding, and nothing is ever passed on to the board's firmware.
+
+use super::{
+    firmware::{Caller, Firmware, Mitigation, Outcome, Workaround},
+    psci::{self, Args},
+    pv_time, trng,
+};
+use crate::{
+    spec::{
+        psci::{Function, NUMBERS},
+        services::{self, Call, Service},
+        smccc::{self, Error, FunctionId, owner},
+    },
+    types::PsciVersion,
+};
+
+const NOT_SUPPORTED: Outcome = Outcome::Return(Error::NotSupported.x0());
+
+/// Where the standard secure service's numbers cease to be PSCI's.
+const PSCI_NUMBERS: u32 = NUMBERS as u32;
+
+/// What [`call`] answers to `hvc #0` or `smc #0`, where that is a value for x0 that costs next to
+/// nothing to find; otherwise `None`.
+///
+/// For a trap handler to try first, before it needs a stack frame: these are the calls by which a guest
+/// finds out about its firmware, or waits for another CPU. No lock is taken. PSCI_VERSION comes first
+/// because it is the call that firmware is compared by; calling the rest cold keeps the compiler from
+/// sorting it in between.
+#[inline(always)]
+pub fn answer(firmware: &Firmware, x: &[u64; 4]) -> Option<u64> {
+    let id = FunctionId::from_x0(x[0]);
+    let args = Args::of(id, x);
+    let function = firmware.calls.find(id);
+    if function == Some(Function::Version) {
+        return Some(psci::version(firmware));
+    }
+    core::hint::cold_path();
+    match function {
+        Some(Function::AffinityInfo) if args.w2() == 0 => Some(psci::cpu_info(firmware, args)),
+        Some(Function::Features) => Some(psci::features(firmware, args)),
+        Some(Function::MigrateInfoType) => Some(psci::MIGRATE_INFO_TYPE),
+        Some(_) => None,
+        None if firmware.version == PsciVersion::V0_1 => None,
+        None if id == smccc::VERSION => Some(smccc::SUPPORTED_VERSION.into()),
+        None => match id.owner() {
+            owner::ARCH | owner::STANDARD_HYPERVISOR | owner::VENDOR_HYPERVISOR => None,
+            owner::STANDARD_SECURE if id.number() >= PSCI_NUMBERS => None,
+            _ => Some(Error::NotSupported.x0()),
+        },
+    }
+}
+
+/// Answers `hvc #imm` or `smc #imm` with these x0-x3.
+///
+/// Only w0 selects. Other immediates than 0 are set aside for others (DEN0028 2.9).
+pub fn call(firmware: &Firmware, caller: Caller, imm: u16, x: &[u64; 4]) -> Outcome {
+    if imm != 0 {
+        return NOT_SUPPORTED;
+    }
+    let id = FunctionId::from_x0(x[0]);
+    if let Some(function) = firmware.calls.find(id) {
+        return psci::call(firmware, caller, function, Args::of(id, x));
+    }
+    if let Some(function) = legacy(firmware, id) {
+        return psci::call(firmware, caller, function, Args::legacy(x));
+    }
+    other(firmware, caller, id, x[1])
+}
+
+/// The function of PSCI 0.1 that `id` calls. Its ids need not look like the convention's, and win over
+/// it.
+fn legacy(firmware: &Firmware, id: FunctionId) -> Option<Function> {
+    match firmware.version {
+        PsciVersion::V0_1 => firmware.legacy.find(id),
+        _ => None,
+    }
+}
+
+/// All that is not PSCI, as far as the VM has it.
+fn other(firmware: &Firmware, caller: Caller, id: FunctionId, x1: u64) -> Outcome {
+    let Some(row) = services::find(id) else {
+        return NOT_SUPPORTED;
+    };
+    let registers = firmware.registers();
+    if row.service.is_some_and(|service| !registers.has(service)) {
+        return NOT_SUPPORTED;
+    }
+    let workarounds = registers.workarounds();
+    match row.call {
+        Call::Version => Outcome::Return(smccc::SUPPORTED_VERSION.into()),
+        Call::ArchFeatures => arch_features(firmware, FunctionId::from_x0(x1)),
+        Call::Workaround1 => mitigate(workarounds.branch_predictor, Workaround::BranchPredictor),
+        Call::Workaround2 if workarounds.store_bypass => Outcome::SUCCESS,
+        Call::Workaround2 => NOT_SUPPORTED,
+        Call::Workaround3 => mitigate(workarounds.branch_history, Workaround::BranchHistory),
+        Call::TrngVersion => Outcome::Return(trng::VERSION),
+        Call::TrngFeatures => Outcome::Return(trng::features(FunctionId::from_x0(x1))),
+        Call::TrngUuid => Outcome::ReturnFour(&trng::UUID),
+        Call::TrngRnd => match trng::Request::new(id, x1) {
+            Ok(request) => Outcome::Entropy(request),
+            Err(error) => Outcome::Return(error.x0()),
+        },
+        Call::PvTimeFeatures => Outcome::Return(pv_time::features(FunctionId::from_x0(x1))),
+        Call::PvTimeSt => Outcome::Return(pv_time::record(caller.vcpu).get()),
+        Call::VendorCount => Outcome::Return(VENDOR_CALLS),
+        Call::VendorUid => Outcome::ReturnFour(&smccc::BULKHEAD_UID),
+        Call::VendorRevision => Outcome::ReturnTwo(VENDOR_REVISION),
+    }
+}
+
+/// Calls of the vendor hypervisor range: count, UID and revision.
+const VENDOR_CALLS: u64 = 3;
+/// Revision of that range: major, minor.
+const VENDOR_REVISION: [u32; 2] = [0, 1];
+
+/// SMCCC_ARCH_FEATURES (DEN0028 7.3). "Not vulnerable" is 1, but for workaround 2 it is
+/// NOT_REQUIRED, where 1 would only speak for the CPU that asks (DEN0070A 2.2).
+fn arch_features(firmware: &Firmware, id: FunctionId) -> Outcome {
+    let workarounds = firmware.registers().workarounds();
+    match services::find(id).map(|row| row.call) {
+        Some(Call::Version | Call::ArchFeatures) => Outcome::SUCCESS,
+        Some(Call::PvTimeFeatures) if firmware.registers().has(Service::PvTime) => Outcome::SUCCESS,
+        Some(Call::Workaround1) => discovered(workarounds.branch_predictor),
+        Some(Call::Workaround2) if workarounds.store_bypass => {
+            Outcome::Return(Error::NotRequired.x0())
+        }
+        Some(Call::Workaround3) => discovered(workarounds.branch_history),
+        _ => NOT_SUPPORTED,
+    }
+}
+
+const fn discovered(mitigation: Mitigation) -> Outcome {
+    match mitigation {
+        Mitigation::Unknown => NOT_SUPPORTED,
+        Mitigation::Callable => Outcome::SUCCESS,
+        Mitigation::NotRequired => Outcome::Return(1),
+    }
+}
+
+const fn mitigate(mitigation: Mitigation, workaround: Workaround) -> Outcome {
+    match mitigation {
+        Mitigation::Unknown => NOT_SUPPORTED,
+        Mitigation::Callable => Outcome::Mitigate(workaround),
+        Mitigation::NotRequired => Outcome::SUCCESS,
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

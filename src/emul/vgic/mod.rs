@@ -1,0 +1,456 @@
+//! The virtual interrupt controller: a GICv3 (IHI0069H) with one Security state and no LPIs, or the
+//! distributor of a GICv2 (IHI0048B), on one state.
+//!
+//! [`Vgic`] is all of a VM's interrupt state, as plain data under the VM's one vGIC lock. The guest
+//! works on it through registers ([`Vgic::distributor`], [`Vgic::redistributor`], [`Vgic::send_sgi`]),
+//! devices through [`Vgic::set_line`], and the hardware's virtual CPU interface through list
+//! registers, which [`Vgic::fold`] and [`Vgic::fill`] exchange with the state.
+//!
+//! # What EL2 does, and when
+//!
+//! An exit that touches no interrupt touches nothing in here. Otherwise a method answers with the
+//! vCPUs whose list registers are out of date ("kick"). Each of them, on its own board CPU:
+//!
+//! 1. reads ICH_LR0 to ICH_LR<used - 1>, ICH_VMCR_EL2 and EOIcount into its [`ListRegs`],
+//! 2. calls `fill` under the lock, which folds first, and kicks whom it names,
+//! 3. writes the list registers of `dirty`, writes `hcr` to ICH_HCR_EL2 (which zeroes EOIcount), and
+//!    deactivates the physical INTIDs in `release`. On a CPU without TDIR, TC stands for it, which traps
+//!    ICC_CTLR, PMR and RPR as well.
+//!
+//! Do so when kicked and on a maintenance interrupt. A kick is a flag and an interrupt to that board
+//! CPU; giving it twice is giving it once. Before a vCPU waits, is descheduled or goes off, `fold`
+//! alone, so that nobody waits for it; then `fill` before it runs again. A waiting vCPU that is kicked
+//! fills and, if [`ListRegs::wakes`], runs.
+//!
+//! - Before a guest's access with [`Vgic::looks_at_state`], and before [`Vgic::deactivate`], the
+//!   accessing vCPU folds, so that it sees what it did itself a moment ago.
+//! - Trapped ICC_SGI0R, SGI1R, ASGI1R: `send_sgi`. Trapped ICC_DIR_EL1 (EOImode 1 only): `deactivate`.
+//! - A board interrupt that was [linked](Vgic::link): drop its priority, leave it active, and call
+//!   `set_line(.., true)`; `false` takes it back, should its source have fallen before the guest took it.
+//! - CPU_OFF: fold, then [`Vgic::reset_vcpu`]. CPU_ON: `reset_vcpu` and a new [`ListRegs`]; also
+//!   ICH_AP0R/AP1R = 0 and ICH_VMCR_EL2 as after reset.
+//! - GICv2: map only the first 4 KiB of GICV. GICC_DIR lies behind; trap and `deactivate`.
+//!
+//! # What is exact, and what is not
+//!
+//! A vCPU sees its own interrupts exactly. Another vCPU's pending and active bits are as of that
+//! vCPU's last fold: between exits only its list registers know. A read that meets such an interrupt
+//! kicks its vCPU, so that whoever polls gets the truth in finite time and nobody waits in EL2.
+//! Likewise a change to it takes effect when its vCPU folds; GICD_CTLR.RWP and GICR_CTLR.RWP read as 1
+//! until then (IHI0069H 12.9). A request that comes while the same interrupt is pending in another
+//! vCPU's list register may or may not have come before it was taken: it is delivered again rather than
+//! lost. Of an active interrupt with a physical one behind it, only the board knows whether the line
+//! is still high; it does not read as pending.
+
+mod bank;
+mod control;
+mod interrupts;
+mod legacy;
+mod lists;
+mod registers;
+mod routing;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use arrayvec::ArrayVec;
+use bank::{Bank, Groups, each};
+
+use crate::spec::gic::{GicVersion, SgiRegister, SgiRequest, gicd};
+use crate::spec::machine::{INTIDS, SPI_BASE};
+use crate::types::{MAX_VCPUS, Mpidr, VcpuId, VcpuSet};
+
+use legacy::Requests;
+pub use lists::ListRegs;
+
+/// Banks of 32 interrupts: a vCPU's own, and the VM's SPIs.
+const BANKS: usize = INTIDS as usize / 32;
+const SPIS: usize = (INTIDS - SPI_BASE) as usize;
+/// The most board interrupts that a VM's interrupts can be linked to.
+pub const MAX_LINKS: usize = 16;
+/// The most vCPUs that a GICv2 knows (IHI0048B 4.3.12).
+pub const MAX_VCPUS_V2: usize = 8;
+
+/// A VM's interrupt controller.
+#[derive(Clone, Debug)]
+pub struct Vgic {
+    version: GicVersion,
+    vcpus: usize,
+    /// The implemented bits of a priority.
+    priority_mask: u8,
+    /// GICD_CTLR's EnableGrp0 and EnableGrp1.
+    ctlr: u32,
+    groups: Groups,
+    cpus: [Cpu; MAX_VCPUS],
+    spis: [Bank; BANKS - 1],
+    /// GICD_IROUTER of each SPI; of a GICv2, GICD_ITARGETSR.
+    routes: [u64; SPIS],
+    /// vCPUs that may still run with what a write to GICD_CTLR or GICD_ICENABLER took away.
+    outdated: VcpuSet,
+    /// Virtual INTIDs and the physical ones behind them.
+    links: ArrayVec<(u32, u16), MAX_LINKS>,
+}
+
+/// What belongs to one vCPU.
+#[derive(Clone, Debug)]
+struct Cpu {
+    private: Bank,
+    /// By bank, what is delivered here: of its own bank all, of SPIs those routed here.
+    routed: [u32; BANKS],
+    /// By bank, what this vCPU's list registers hold or what it has active. An SPI is at home at one
+    /// vCPU at most: the one that must give it back.
+    home: [u32; BANKS],
+    /// GICR_WAKER.ProcessorSleep is 0.
+    awake: bool,
+    /// Like [`Vgic::outdated`], for GICR_ICENABLER0.
+    outdated: bool,
+    requests: Requests,
+}
+
+impl Cpu {
+    const OWN: [u32; BANKS] = {
+        let mut own = [0; BANKS];
+        own[0] = u32::MAX;
+        own
+    };
+
+    const RESET: Self = Self {
+        private: Bank::PRIVATE,
+        routed: Self::OWN,
+        home: Self::OWN,
+        awake: false,
+        outdated: false,
+        requests: Requests::NONE,
+    };
+
+    fn home(&self, word: u8) -> u32 {
+        self.home.get(usize::from(word)).copied().unwrap_or(0)
+    }
+
+    fn routed(&self, word: u8) -> u32 {
+        self.routed.get(usize::from(word)).copied().unwrap_or(0)
+    }
+}
+
+/// The answer to an access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// What a read reads.
+    pub value: u64,
+    /// vCPUs whose list registers must be refreshed, the accessing one perhaps among them.
+    pub kick: VcpuSet,
+}
+
+/// There is no room for another link, or no such interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CannotLink;
+
+impl Vgic {
+    /// The controller of a machine with `vcpus` vCPUs (more than the version knows do not exist), as
+    /// after reset. Priorities have `priority_bits` bits, 5 to 8, as ICH_VTR_EL2.PRIbits says of the
+    /// board: a guest must not find bits that its list registers do not hold.
+    pub const fn new(version: GicVersion, vcpus: usize, priority_bits: u32) -> Self {
+        let most = match version {
+            GicVersion::V2 => MAX_VCPUS_V2,
+            GicVersion::V3 => MAX_VCPUS,
+        };
+        let unimplemented = match priority_bits {
+            ..=5 => 3,
+            6 => 2,
+            7 => 1,
+            _ => 0,
+        };
+        let mut gic = Self {
+            version,
+            vcpus: if vcpus < most { vcpus } else { most },
+            priority_mask: 0xff << unimplemented,
+            ctlr: 0,
+            groups: Groups::new(false, false),
+            cpus: [const { Cpu::RESET }; MAX_VCPUS],
+            spis: [const { Bank::RESET }; BANKS - 1],
+            routes: [0; SPIS],
+            outdated: VcpuSet::EMPTY,
+            links: ArrayVec::new_const(),
+        };
+        gic.route_as_after_reset();
+        gic
+    }
+
+    /// Affinity 0.0.0.0 is vCPU 0; a GICv2's ITARGETSR of 0 is nobody, unless there is but one.
+    const fn route_as_after_reset(&mut self) {
+        if matches!(self.version, GicVersion::V3) || self.vcpus == 1 {
+            self.cpus[0].routed = [u32::MAX; BANKS];
+        }
+    }
+
+    /// Puts the board's interrupt `pintid` behind `intid`: list registers name it, so that the guest's
+    /// deactivation deactivates it without an exit. A private INTID is linked on every vCPU.
+    pub fn link(&mut self, intid: u32, pintid: u16) -> Result<(), CannotLink> {
+        if !(16..INTIDS).contains(&intid) {
+            return Err(CannotLink);
+        }
+        self.links.try_push((intid, pintid)).or(Err(CannotLink))?;
+        let (word, bit) = place(intid);
+        match self.spis.get_mut(usize::from(word).wrapping_sub(1)) {
+            Some(bank) => bank.linked |= bit,
+            None => self.cpus.iter_mut().for_each(|c| c.private.linked |= bit),
+        }
+        Ok(())
+    }
+
+    /// The machine's reset: everything as from [`Vgic::new`], except that lines keep their level and
+    /// links stay. Every vCPU needs new list registers.
+    pub fn reset(&mut self) {
+        for cpu in &mut self.cpus {
+            cpu.private.reset(Bank::PRIVATE);
+            let private = cpu.private.clone();
+            *cpu = Cpu {
+                private,
+                ..Cpu::RESET
+            };
+        }
+        self.spis.iter_mut().for_each(|b| b.reset(Bank::RESET));
+        self.routes = [0; SPIS];
+        self.route_as_after_reset();
+        self.ctlr = 0;
+        self.groups = Groups::new(false, false);
+        self.outdated = VcpuSet::EMPTY;
+    }
+
+    /// A vCPU goes off or comes on: its own interrupts are as after reset, none pending, and the
+    /// redistributor asleep. Its list registers count as empty. An SPI that was pending in one is
+    /// pending again at the distributor; one that was active stays active, as it does in hardware
+    /// when a CPU loses power before its EOI, until somebody writes ICACTIVER.
+    pub fn reset_vcpu(&mut self, vcpu: VcpuId) -> VcpuSet {
+        let Some(cpu) = self.cpus.get_mut(vcpu.index()) else {
+            return VcpuSet::EMPTY;
+        };
+        cpu.private.reset(Bank::PRIVATE);
+        cpu.awake = false;
+        cpu.outdated = false;
+        cpu.requests = Requests::NONE;
+        self.outdated = self.outdated.without(vcpu);
+        let recalled = self.recall(vcpu);
+        self.resolve_one_of_n()
+            .union(self.owners_of(vcpu, recalled))
+    }
+
+    /// Takes back what list registers of `vcpu` hold that nobody will read any more; which it was.
+    #[cold]
+    fn recall(&mut self, vcpu: VcpuId) -> [u32; BANKS] {
+        let mut recalled = [0; BANKS];
+        let Some(Cpu { private, home, .. }) = self.cpus.get_mut(vcpu.index()) else {
+            return recalled;
+        };
+        let [own, shared @ ..] = &mut recalled;
+        *own = private.listed;
+        private.recall(*own);
+        for ((bank, home), recalled) in self.spis.iter_mut().zip(&mut home[1..]).zip(shared) {
+            *recalled = bank.listed & *home;
+            bank.recall(*recalled);
+            *home &= bank.active;
+        }
+        recalled
+    }
+
+    /// The input line of `intid` changed, of `vcpu` if it is a PPI; whom to kick. SGIs have no line.
+    pub fn set_line(&mut self, intid: u32, vcpu: VcpuId, level: bool) -> VcpuSet {
+        let (word, bit) = place(intid);
+        if intid < 16 {
+            return VcpuSet::EMPTY;
+        }
+        self.change(
+            At {
+                who: vcpu,
+                vcpu,
+                word,
+            },
+            |bank| bank.drive(bit, level),
+        )
+    }
+
+    /// The guest wrote an SGI request register (IHI0069H 12.2); whom to kick.
+    ///
+    /// With one Security state, ICC_SGI1R_EL1 requests SGIs of either group, the other two those of
+    /// Group 0 only: ICC_ASGI1R_EL1 asks for "the other" state's Group 1, which does not exist. The
+    /// range selector reaches Aff0 values above 15; no vCPU has one.
+    pub fn send_sgi(&mut self, who: VcpuId, register: SgiRegister, value: u64) -> VcpuSet {
+        let request = SgiRequest::decode(value);
+        let mut kick = VcpuSet::EMPTY;
+        if request.others {
+            for vcpu in (0..self.vcpus as u8).map(VcpuId::new) {
+                if vcpu != who {
+                    self.request_sgi(vcpu, register, request.intid, &mut kick);
+                }
+            }
+            return kick;
+        }
+        // Consecutive values of Aff0 are consecutive vCPUs.
+        let first = Mpidr::from_affinity(request.first).and_then(|m| m.vcpu(MAX_VCPUS));
+        if let Some(first) = first {
+            for n in each(request.list.into()) {
+                let vcpu = VcpuId::new((first.index() + n) as u8);
+                if vcpu.index() < self.vcpus {
+                    self.request_sgi(vcpu, register, request.intid, &mut kick);
+                }
+            }
+        }
+        kick
+    }
+
+    fn request_sgi(&mut self, vcpu: VcpuId, register: SgiRegister, sgi: u32, kick: &mut VcpuSet) {
+        let bit = 1 << sgi;
+        let groups = self.groups;
+        if let Some(Cpu { private, .. }) = self.cpus.get_mut(vcpu.index())
+            && (register == SgiRegister::Sgi1r || private.group1 & bit == 0)
+        {
+            let changed = private.set_pending(bit);
+            if changed & (private.listed | private.ready(groups)) != 0 {
+                kick.insert(vcpu);
+            }
+        }
+    }
+
+    /// The guest wrote `intid` to ICC_DIR_EL1 or GICC_DIR with EOImode 1 (trapped): deactivates it,
+    /// whoever acknowledged it (IHI0069H 4.1). The vCPU has folded.
+    pub fn deactivate(&mut self, who: VcpuId, intid: u32) -> VcpuSet {
+        let (word, bit) = place(intid);
+        let at = At {
+            who,
+            vcpu: who,
+            word,
+        };
+        self.clear_active(at, bit)
+    }
+
+    /// Whether an access at this offset, of the distributor or a redistributor, looks at or changes
+    /// pending or active bits, which list registers may hold: fold first.
+    pub const fn looks_at_state(offset: u64) -> bool {
+        matches!(
+            offset & 0xffff,
+            gicd::ISPENDR..gicd::IPRIORITYR | gicd::CPENDSGIR..gicd::PIDR2_V2
+        )
+    }
+}
+
+/// A bank as seen by an access.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    /// Who accesses.
+    who: VcpuId,
+    /// Whose private bank is meant, if one is.
+    vcpu: VcpuId,
+    /// INTID / 32.
+    word: u8,
+}
+
+/// The bank and the bit of an INTID; no bank has the number when the INTID does not exist.
+const fn place(intid: u32) -> (u8, u32) {
+    let word = if intid < INTIDS { intid / 32 } else { 0xff };
+    (word as u8, 1 << (intid % 32))
+}
+
+/// Banks, and who must know when one changes.
+impl Vgic {
+    fn bank(&self, at: At) -> Option<&Bank> {
+        match at.word {
+            0 => self.cpus.get(at.vcpu.index()).map(|c| &c.private),
+            n => self.spis.get(usize::from(n) - 1),
+        }
+    }
+
+    fn bank_mut(&mut self, at: At) -> Option<&mut Bank> {
+        match at.word {
+            0 => self.cpus.get_mut(at.vcpu.index()).map(|c| &mut c.private),
+            n => self.spis.get_mut(usize::from(n) - 1),
+        }
+    }
+
+    /// Changes a bank; `f` says which of its interrupts changed. Answers whom to kick.
+    fn change(&mut self, at: At, f: impl FnOnce(&mut Bank) -> u32) -> VcpuSet {
+        let Some(bank) = self.bank_mut(at) else {
+            return VcpuSet::EMPTY;
+        };
+        let changed = f(bank);
+        self.owners(at, changed)
+    }
+
+    /// Whose list registers are out of date because these interrupts changed: those that hold one,
+    /// and those that could now take one. Whatever was neither deliverable nor held stays so and
+    /// disturbs nobody.
+    fn owners(&self, at: At, changed: u32) -> VcpuSet {
+        let Some(bank) = self.bank(at) else {
+            return VcpuSet::EMPTY;
+        };
+        let held = changed & bank.listed;
+        let ready = changed & bank.ready(self.groups);
+        let mut kick = VcpuSet::EMPTY;
+        if at.word == 0 {
+            if held | ready | bank.release != 0 {
+                kick.insert(at.vcpu);
+            }
+            return kick;
+        }
+        if bank.release != 0 {
+            kick.insert(at.who);
+        }
+        if held | ready != 0 {
+            for (index, cpu) in self.cpus.iter().take(self.vcpus).enumerate() {
+                if cpu.home(at.word) & held | cpu.routed(at.word) & ready != 0 {
+                    kick.insert(VcpuId::new(index as u8));
+                }
+            }
+        }
+        kick
+    }
+
+    /// [`Self::owners`] of changes in several banks.
+    fn owners_of(&self, vcpu: VcpuId, changed: [u32; BANKS]) -> VcpuSet {
+        let at = |word| At {
+            who: vcpu,
+            vcpu,
+            word,
+        };
+        (0..)
+            .zip(changed)
+            .fold(VcpuSet::EMPTY, |kick, (word, changed)| match changed {
+                0 => kick,
+                _ => kick.union(self.owners(at(word), changed)),
+            })
+    }
+
+    /// ICACTIVER and DIR.
+    fn clear_active(&mut self, at: At, bits: u32) -> VcpuSet {
+        let Some(bank) = self.bank_mut(at) else {
+            return VcpuSet::EMPTY;
+        };
+        let cleared = bank.clear_active(bits);
+        let (listed, active) = (bank.listed, bank.active);
+        if at.word > 0 {
+            for cpu in &mut self.cpus {
+                if let Some(home) = cpu.home.get_mut(usize::from(at.word)) {
+                    *home &= listed | active;
+                }
+            }
+        }
+        self.owners(at, cleared)
+    }
+
+    /// ISACTIVER. An SPI becomes active at the vCPU that says so: somebody must be able to deactivate
+    /// it, and no CPU interface has acknowledged it.
+    fn set_active(&mut self, at: At, bits: u32) -> VcpuSet {
+        let Some(bank) = self.bank_mut(at) else {
+            return VcpuSet::EMPTY;
+        };
+        let changed = bank.set_active(bits);
+        let homeless = changed & !bank.listed;
+        if let Some(home) = self
+            .cpus
+            .get_mut(at.who.index())
+            .and_then(|c| c.home.get_mut(usize::from(at.word)))
+        {
+            *home |= homeless;
+        }
+        self.owners(at, changed)
+    }
+}

@@ -1,0 +1,391 @@
+//! The hardware around a [`Vgic`]: virtual CPU interfaces as IHI0069H 6 describes them, a
+//! physical timer interrupt per CPU, and an EL2 that does what the head of the module asks for.
+
+use std::vec::Vec;
+
+use super::super::{ListRegs, Vgic};
+use crate::spec::gic::GicVersion;
+use crate::types::{Access, Op, VcpuId, VcpuSet, Width};
+
+pub const TIMER: u32 = 27;
+const PENDING: u64 = 1 << 62;
+const ACTIVE: u64 = 1 << 63;
+const HW: u64 = 1 << 61;
+const GROUP1: u64 = 1 << 60;
+const EOI: u64 = 1 << 41;
+
+/// One board CPU.
+pub struct Interface {
+    pub lrs: ListRegs,
+    /// ICH_VMCR_EL2.
+    pub vmcr: u64,
+    eoi_count: u8,
+    /// The priorities of the Active Priorities registers, lowest priority first.
+    pub running: Vec<u8>,
+    /// The timer's line, and whether the physical interrupt is active.
+    pub timer: (bool, bool),
+    /// Refreshes that a maintenance interrupt asked for.
+    pub maintenance: usize,
+    /// Every refresh.
+    pub refreshes: usize,
+    pub writes: u32,
+}
+
+impl Interface {
+    fn priority(lr: u64) -> u8 {
+        (lr >> 48) as u8
+    }
+
+    fn used(&mut self) -> impl Iterator<Item = &mut u64> {
+        self.lrs.lr.iter_mut().take(self.lrs.count)
+    }
+
+    /// ICH_MISR_EL2.
+    fn misr(&mut self) -> u64 {
+        let hcr = self.lrs.hcr;
+        let valid = self
+            .used()
+            .filter(|lr| **lr & (PENDING | ACTIVE) != 0)
+            .count();
+        let pending = self.used().any(|lr| *lr & (PENDING | ACTIVE) == PENDING);
+        let eoi = self
+            .used()
+            .any(|lr| *lr & (PENDING | ACTIVE | HW | EOI) == EOI);
+        let conditions = [
+            (0x02, valid <= 1),
+            (0x04, self.eoi_count != 0),
+            (0x08, !pending),
+            (0x10, self.vmcr & 1 != 0),
+            (0x20, self.vmcr & 1 == 0),
+            (0x40, self.vmcr & 2 != 0),
+            (0x80, self.vmcr & 2 == 0),
+        ];
+        let asserted = conditions.iter().filter(|(_, holds)| *holds);
+        asserted.map(|(bit, _)| hcr & bit).sum::<u64>() | u64::from(eoi)
+    }
+
+    /// Reads ICC_IAR0/1_EL1, whichever has the interrupt: its INTID with the source of an SGI.
+    fn acknowledge(&mut self) -> Option<(u32, u8)> {
+        let open = self.vmcr;
+        let limit = self
+            .running
+            .last()
+            .copied()
+            .unwrap_or(0xff)
+            .min((open >> 24) as u8);
+        let lr = self
+            .used()
+            .filter(|lr| **lr & (PENDING | ACTIVE) == PENDING)
+            .filter(|lr| open & if **lr & GROUP1 != 0 { 2 } else { 1 } != 0)
+            .min_by_key(|lr| (Self::priority(**lr), **lr as u32))?;
+        let (intid, source, priority) = (*lr as u32, (*lr >> 32) as u8 & 7, Self::priority(*lr));
+        if priority >= limit {
+            return None;
+        }
+        *lr = *lr & !PENDING | ACTIVE;
+        self.running.push(priority);
+        Some((intid, source))
+    }
+
+    fn deactivate(&mut self, intid: u32) {
+        let lr = self
+            .used()
+            .find(|lr| **lr & ACTIVE != 0 && **lr as u32 == intid);
+        match lr {
+            Some(lr) => {
+                *lr &= !ACTIVE;
+                if *lr & HW != 0 {
+                    assert_eq!(*lr >> 32 & 0x1fff, u64::from(TIMER));
+                    assert!(self.timer.1, "a physical interrupt is deactivated once");
+                    self.timer.1 = false;
+                }
+            }
+            None => self.eoi_count = (self.eoi_count + 1) % 32,
+        }
+    }
+}
+
+/// A VM on as many board CPUs.
+pub struct Machine {
+    pub gic: Vgic,
+    pub cpus: Vec<Interface>,
+    /// vCPUs that were kicked and have not refreshed yet; only if `lazy`.
+    pub kicked: VcpuSet,
+    /// Kicks of others wait for [`Machine::settle`].
+    pub lazy: bool,
+}
+
+pub fn v(index: usize) -> VcpuId {
+    VcpuId::new(index as u8)
+}
+
+impl Machine {
+    /// Priorities of five bits; every group enabled at the CPU interfaces, none masked, EOImode 0.
+    pub fn new(version: GicVersion, vcpus: usize, lrs: usize) -> Self {
+        let mut gic = Vgic::new(version, vcpus, 5);
+        gic.link(TIMER, TIMER as u16).unwrap();
+        let cpus = (0..vcpus)
+            .map(|_| Interface {
+                lrs: ListRegs::new(lrs),
+                vmcr: 0xff00_0003,
+                eoi_count: 0,
+                running: Vec::new(),
+                timer: (false, false),
+                maintenance: 0,
+                refreshes: 0,
+                writes: 0,
+            })
+            .collect();
+        let mut machine = Self {
+            gic,
+            cpus,
+            kicked: VcpuSet::EMPTY,
+            lazy: false,
+        };
+        (0..vcpus).for_each(|cpu| machine.refresh(cpu));
+        machine
+    }
+
+    pub fn v3(vcpus: usize, lrs: usize) -> Self {
+        Self::new(GicVersion::V3, vcpus, lrs)
+    }
+
+    fn read_lrs(&mut self, cpu: usize) {
+        let cpu = &mut self.cpus[cpu];
+        cpu.lrs.vmcr = cpu.vmcr;
+        cpu.lrs.eoi_count = cpu.eoi_count;
+    }
+
+    /// Own accesses to pending and active bits fold first.
+    pub fn fold(&mut self, cpu: usize) {
+        self.read_lrs(cpu);
+        let kick = self.gic.fold(v(cpu), &mut self.cpus[cpu].lrs);
+        self.cpus[cpu].eoi_count = 0;
+        self.kicked = self.kicked.union(kick);
+    }
+
+    /// The steps of the module's head.
+    pub fn refresh(&mut self, cpu: usize) {
+        self.read_lrs(cpu);
+        let kick = self.gic.fill(v(cpu), &mut self.cpus[cpu].lrs);
+        assert!(!kick.contains(v(cpu)), "a refreshed vCPU is up to date");
+        self.kicked = self.kicked.union(kick).without(v(cpu));
+        let interface = &mut self.cpus[cpu];
+        interface.refreshes += 1;
+        interface.writes += interface.lrs.dirty.count_ones();
+        interface.lrs.dirty = 0;
+        interface.eoi_count = 0;
+        for pintid in interface.lrs.release.drain(..) {
+            assert_eq!(u32::from(pintid), TIMER);
+            interface.timer.1 = false;
+        }
+        let lrs = interface.lrs.lr;
+        let listed: Vec<u32> = lrs
+            .iter()
+            .filter(|lr| **lr & (PENDING | ACTIVE) != 0)
+            .map(|lr| *lr as u32)
+            .collect();
+        let mut once = listed.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), listed.len(), "an INTID in two list registers");
+        assert!(
+            lrs.iter()
+                .all(|lr| lr & HW == 0 || lr & (PENDING | ACTIVE) != PENDING | ACTIVE),
+            "a hardware interrupt is never pending and active"
+        );
+        assert_eq!(
+            interface.misr(),
+            0,
+            "the guest is entered with a maintenance interrupt"
+        );
+    }
+
+    /// What `cpu` does on its way out of EL2, and the interrupts that follow.
+    fn after(&mut self, cpu: usize, kick: VcpuSet) {
+        self.kicked = self.kicked.union(kick);
+        if self.kicked.contains(v(cpu)) {
+            self.refresh(cpu);
+        }
+        self.hardware(cpu);
+        if !self.lazy {
+            self.settle();
+        }
+    }
+
+    /// Maintenance and physical interrupts of one CPU, until there is none.
+    fn hardware(&mut self, cpu: usize) {
+        for _ in 0..4 {
+            if self.cpus[cpu].timer == (true, false) {
+                self.cpus[cpu].timer.1 = true;
+                let kick = self.gic.set_line(TIMER, v(cpu), true);
+                self.kicked = self.kicked.union(kick);
+                if kick.contains(v(cpu)) {
+                    self.refresh(cpu);
+                }
+            } else if self.cpus[cpu].misr() != 0 {
+                self.cpus[cpu].maintenance += 1;
+                self.refresh(cpu);
+            } else {
+                return;
+            }
+        }
+        panic!("interrupts of CPU {cpu} do not end");
+    }
+
+    /// Every kicked vCPU refreshes.
+    pub fn settle(&mut self) {
+        for _ in 0..64 {
+            let Some(cpu) = self.kicked.next() else {
+                return;
+            };
+            self.refresh(cpu.index());
+            self.hardware(cpu.index());
+        }
+        panic!("kicks do not end");
+    }
+
+    /// Register accesses of a guest. Offsets from 0x100_0000 on are the redistributors'.
+    pub fn access(&mut self, cpu: usize, offset: u64, width: Width, op: Op) -> Option<u64> {
+        let redistributor = offset.checked_sub(REDISTRIBUTORS);
+        let access = Access {
+            offset: redistributor.unwrap_or(offset),
+            width,
+            op,
+        };
+        let fold = Vgic::looks_at_state(access.offset);
+        if fold {
+            self.fold(cpu);
+        }
+        let reply = match redistributor {
+            Some(_) => self.gic.redistributor(v(cpu), access),
+            None => self.gic.distributor(v(cpu), access),
+        };
+        let mut kick = reply.map_or(VcpuSet::EMPTY, |r| r.kick);
+        if fold {
+            kick.insert(v(cpu));
+        }
+        self.after(cpu, kick);
+        reply.ok().map(|r| r.value)
+    }
+
+    pub fn read(&mut self, cpu: usize, offset: u64) -> u32 {
+        self.access(cpu, offset, Width::Word, Op::Read).unwrap() as u32
+    }
+
+    pub fn write(&mut self, cpu: usize, offset: u64, value: u32) {
+        self.access(cpu, offset, Width::Word, Op::Write(value.into()))
+            .unwrap();
+    }
+
+    pub fn write_byte(&mut self, cpu: usize, offset: u64, value: u8) {
+        self.access(cpu, offset, Width::Byte, Op::Write(value.into()))
+            .unwrap();
+    }
+
+    pub fn line(&mut self, intid: u32, cpu: usize, level: bool) {
+        let kick = self.gic.set_line(intid, v(cpu), level);
+        self.after(cpu, kick);
+    }
+
+    /// The guest did something that EL2 does not see.
+    pub fn run(&mut self, cpu: usize) {
+        self.after(cpu, VcpuSet::EMPTY);
+    }
+
+    /// The timer's line, and EL2 that looks at it.
+    pub fn timer(&mut self, cpu: usize, level: bool) {
+        self.cpus[cpu].timer.0 = level;
+        if !level {
+            self.line(TIMER, cpu, false);
+        }
+        self.after(cpu, VcpuSet::EMPTY);
+    }
+
+    pub fn sgi(&mut self, cpu: usize, register: crate::spec::gic::SgiRegister, value: u64) {
+        let kick = self.gic.send_sgi(v(cpu), register, value);
+        self.after(cpu, kick);
+    }
+
+    /// IAR: 1023 when there is none.
+    pub fn acknowledge(&mut self, cpu: usize) -> u32 {
+        let got = self.cpus[cpu].acknowledge();
+        self.after(cpu, VcpuSet::EMPTY);
+        got.map_or(1023, |(intid, _)| intid)
+    }
+
+    /// GICC_IAR of a GICv2: the source of an SGI in [12:10].
+    pub fn acknowledge_v2(&mut self, cpu: usize) -> u32 {
+        let got = self.cpus[cpu].acknowledge();
+        self.after(cpu, VcpuSet::EMPTY);
+        got.map_or(1023, |(intid, source)| {
+            intid
+                | if intid < 16 {
+                    u32::from(source) << 10
+                } else {
+                    0
+                }
+        })
+    }
+
+    /// EOIR.
+    pub fn eoi(&mut self, cpu: usize, intid: u32) {
+        let interface = &mut self.cpus[cpu];
+        interface.running.pop();
+        if interface.vmcr & 0x200 == 0 {
+            interface.deactivate(intid);
+        }
+        self.after(cpu, VcpuSet::EMPTY);
+    }
+
+    /// DIR.
+    pub fn dir(&mut self, cpu: usize, intid: u32) {
+        assert!(self.cpus[cpu].vmcr & 0x200 != 0);
+        if self.cpus[cpu].lrs.hcr & 1 << 14 == 0 {
+            self.cpus[cpu].deactivate(intid);
+            self.after(cpu, VcpuSet::EMPTY);
+        } else {
+            self.fold(cpu);
+            let mut kick = self.gic.deactivate(v(cpu), intid);
+            kick.insert(v(cpu));
+            self.after(cpu, kick);
+        }
+    }
+
+    /// As [`Self::drain`], of lines that stay high: each once, without ending it.
+    pub fn drain_one_by_one(&mut self, cpu: usize) -> Vec<u32> {
+        let mut seen = Vec::new();
+        loop {
+            match self.acknowledge(cpu) {
+                1023 => break,
+                intid => seen.push(intid),
+            }
+        }
+        for &intid in seen.iter().rev() {
+            self.eoi(cpu, intid);
+        }
+        seen
+    }
+
+    /// Acknowledges and ends everything that `cpu` has, in the order in which it comes.
+    pub fn drain(&mut self, cpu: usize) -> Vec<u32> {
+        let mut seen = Vec::new();
+        while seen.len() < 200 {
+            match self.acknowledge(cpu) {
+                1023 => break,
+                intid => {
+                    seen.push(intid);
+                    self.eoi(cpu, intid);
+                }
+            }
+        }
+        seen
+    }
+}
+
+pub const REDISTRIBUTORS: u64 = 0x100_0000;
+
+/// The offset of a register in the SGI_base frame of `cpu`.
+pub fn private(cpu: usize, offset: u64) -> u64 {
+    REDISTRIBUTORS + 0x2_0000 * cpu as u64 + 0x1_0000 + offset
+}

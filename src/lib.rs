@@ -10,6 +10,7 @@
 //! - `hw`: drivers of the board's own devices.
 //! - [`config`]: the board's device tree and the bundle, read once into plain data.
 //! - [`emul`]: the machine that a guest sees; PSCI, interrupt controller, devices.
+//! - [`console`]: one serial line for everybody.
 //!
 //! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
 #![no_std]
@@ -30,6 +31,7 @@ extern crate std;
 #[cfg(target_os = "none")]
 pub mod arch;
 pub mod config;
+pub mod console;
 pub mod emul;
 #[cfg(target_os = "none")]
 pub mod hw;

@@ -1,0 +1,140 @@
+//! A line of a guest's output that is not finished yet.
+
+use arrayvec::ArrayVec;
+
+/// Longer lines of a VM that is not in focus come in pieces of this many bytes.
+pub const LINE_BYTES: usize = 240;
+
+/// What has come since the last line feed, as far as it still shows: a carriage return starts the
+/// text over, as it does on a terminal where a prompt is drawn again or a percentage goes up.
+pub struct Line {
+    bytes: ArrayVec<u8, LINE_BYTES>,
+    returned: bool,
+}
+
+impl Line {
+    pub const fn new() -> Self {
+        Self {
+            bytes: ArrayVec::new_const(),
+            returned: false,
+        }
+    }
+
+    /// Adds a byte other than a line feed. When there is no room, what was there is forgotten.
+    #[inline]
+    pub fn push(&mut self, byte: u8) {
+        if byte == b'\r' {
+            self.returned = true;
+            return;
+        }
+        if self.returned || self.bytes.is_full() {
+            self.clear();
+        }
+        let _ = self.bytes.try_push(byte);
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.returned = false;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Whether one more byte would make the text disappear that is there.
+    pub fn is_full(&self) -> bool {
+        self.bytes.is_full() && !self.returned
+    }
+
+    /// What brings a terminal to where it was, from an empty row.
+    pub fn replay(&self) -> impl Iterator<Item = u8> {
+        let end = self.returned.then_some(b'\r');
+        self.bytes.iter().copied().chain(end)
+    }
+
+    /// The text without what would move the cursor or change the terminal: a VM that is not in focus
+    /// owns its line and nothing else.
+    pub fn text(&self) -> impl Iterator<Item = u8> {
+        let mut escape = Escape::No;
+        let bytes = self.bytes.iter().copied();
+        bytes.filter(move |byte| escape.is_text(*byte))
+    }
+}
+
+/// Position within a control sequence (ECMA-48 5.4).
+enum Escape {
+    No,
+    /// After ESC.
+    Start,
+    /// After ESC `[`: parameters until a final byte.
+    Control,
+    /// After ESC `]`: a string until BEL or the ESC of a string terminator.
+    String,
+}
+
+impl Escape {
+    fn is_text(&mut self, byte: u8) -> bool {
+        let (next, text) = match (&self, byte) {
+            (_, 0x1b) => (Self::Start, false),
+            (Self::No, _) => (Self::No, byte == b'\t' || byte >= b' ' && byte != 0x7f),
+            (Self::Start, b'[') => (Self::Control, false),
+            (Self::Start, b']') => (Self::String, false),
+            (Self::Start, 0x20..=0x2f) => (Self::Start, false),
+            (Self::Control, 0x20..=0x3f) => (Self::Control, false),
+            (Self::String, _) if byte != 0x07 => (Self::String, false),
+            _ => (Self::No, false),
+        };
+        *self = next;
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{string::String, vec::Vec};
+
+    fn line(input: &str) -> Line {
+        let mut line = Line::new();
+        input.bytes().for_each(|b| line.push(b));
+        line
+    }
+
+    fn text(input: &str) -> String {
+        String::from_utf8(line(input).text().collect()).unwrap()
+    }
+
+    #[test]
+    fn a_carriage_return_starts_the_text_over() {
+        assert_eq!(text("10%\r20%"), "20%");
+        assert_eq!(text("100%\r"), "100%");
+        assert_eq!(text("\r"), "");
+        let at_start: Vec<u8> = line("abc\r").replay().collect();
+        assert_eq!(at_start, b"abc\r");
+    }
+
+    #[test]
+    fn terminal_controls_are_no_text() {
+        for (input, expected) in [
+            ("\x1b[0;32mok\x1b[0m", "ok"),
+            ("\x1b[2J\x1b[Hhome", "home"),
+            ("\x1b]0;title\x07text", "text"),
+            ("\x1b]0;title\x1b\\text", "text"),
+            ("\x1b(Bx\x1bcy", "xy"),
+            ("a\x08b\x7fc\x00d\te", "abcd\te"),
+            ("\x1b[31", ""),
+            ("grüß", "grüß"),
+        ] {
+            assert_eq!(text(input), expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_line_starts_over() {
+        let mut full = line(&"x".repeat(LINE_BYTES));
+        assert!(full.is_full());
+        full.push(b'y');
+        assert_eq!(full.text().collect::<Vec<u8>>(), b"y");
+    }
+}

@@ -1,0 +1,392 @@
+//! One serial line for everybody: output of the VM in focus, lines of the others, and the log.
+//!
+//! What the VM in focus writes goes out byte by byte. Of the others whole lines appear, with the name in
+//! front, and so do the hypervisor's own lines, which always begin at column 0. None of them ever
+//! stands within a line of the VM in focus: its unfinished line is broken off, and written again
+//! below. After a line of the hypervisor that happens at once; lines of VMs come in bursts, as when
+//! one boots, so there it waits until the VM in focus goes on, a key is pressed, or
+//! [`Console::settle`] is called. A prompt is thus never repeated between lines of a boot log.
+//!
+//! Everything here is state alone; the caller owns the serial port, and a lock around both.
+
+mod line;
+mod ring;
+
+use crate::types::{MAX_VMS, VmId};
+use arrayvec::{ArrayString, ArrayVec};
+use core::fmt::{self, Write};
+use line::Line;
+use ring::Ring;
+
+/// Bytes of the hypervisor's lines that are kept for a look back.
+pub const LOG_BYTES: usize = 16 * 1024;
+
+/// Names are cut to this many bytes.
+const NAME_BYTES: usize = 32;
+
+/// Ctrl-\, which starts a command.
+const ESCAPE: u8 = 0x1c;
+
+/// Where the console writes to.
+pub trait Uart {
+    /// Sends one byte; waits until it can.
+    fn put(&mut self, byte: u8);
+}
+
+/// What a byte from the serial line is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Nobody: it was part of a command, or no running VM is in focus.
+    Nobody,
+    /// This VM's UART receives this byte.
+    Vm(VmId, u8),
+    /// The monitor was asked for.
+    Monitor,
+}
+
+/// What stands in the terminal's current row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Row {
+    /// Nothing.
+    Empty,
+    /// Text of the VM in focus, or a carriage return: a reader of the raw stream is not at a line's
+    /// start then.
+    Text,
+    /// Nothing, but the unfinished line of the VM in focus belongs there.
+    Owed,
+}
+
+struct Guest {
+    name: ArrayString<NAME_BYTES>,
+    line: Line,
+    on: bool,
+}
+
+impl Guest {
+    fn new(name: &str) -> Self {
+        let mut guest = Self {
+            name: ArrayString::new(),
+            line: Line::new(),
+            on: false,
+        };
+        let mut characters = name.chars();
+        while characters
+            .next()
+            .is_some_and(|c| guest.name.try_push(c).is_ok())
+        {}
+        guest
+    }
+}
+
+/// The multiplexer.
+pub struct Console {
+    guests: ArrayVec<Guest, MAX_VMS>,
+    focus: Option<VmId>,
+    row: Row,
+    /// The last key was Ctrl-\.
+    escaped: bool,
+    log: Ring<LOG_BYTES>,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Console {
+    /// A console without VMs.
+    pub const fn new() -> Self {
+        Self {
+            guests: ArrayVec::new_const(),
+            focus: None,
+            row: Row::Empty,
+            escaped: false,
+            log: Ring::new(),
+        }
+    }
+
+    /// Adds the next VM of the bundle; `None` when there are [`MAX_VMS`].
+    pub fn add(&mut self, name: &str) -> Option<VmId> {
+        let vm = VmId::new(u8::try_from(self.guests.len()).ok()?);
+        self.guests.try_push(Guest::new(name)).ok()?;
+        Some(vm)
+    }
+
+    /// A VM was started. It gets the focus if nobody has it.
+    pub fn started(&mut self, vm: VmId, uart: &mut impl Uart) {
+        let Some(guest) = self.guests.get_mut(vm.index()) else {
+            return;
+        };
+        guest.on = true;
+        if self.focus.is_none() {
+            self.move_focus(vm, uart);
+        }
+    }
+
+    /// A VM is off. What it left unfinished is shown, and the focus goes to the next VM that runs.
+    pub fn stopped(&mut self, vm: VmId, uart: &mut impl Uart) {
+        let in_focus = self.focus == Some(vm);
+        let Some(guest) = self.guests.get_mut(vm.index()) else {
+            return;
+        };
+        guest.on = false;
+        if in_focus {
+            guest.line.clear();
+            self.break_row(uart);
+            self.focus = None;
+            if let Some(next) = self.next_running(vm) {
+                self.move_focus(next, uart);
+            }
+        } else if !guest.line.is_empty() {
+            self.flush(vm, uart);
+        }
+    }
+
+    /// The VM whose output is shown as it comes, and which gets the input.
+    pub const fn focus(&self) -> Option<VmId> {
+        self.focus
+    }
+
+    /// A VM writes a byte.
+    #[inline]
+    pub fn output(&mut self, vm: VmId, byte: u8, uart: &mut impl Uart) {
+        if self.focus != Some(vm) || self.row == Row::Owed {
+            return self.output_aside(vm, byte, uart);
+        }
+        uart.put(byte);
+        let Some(guest) = self.guests.get_mut(vm.index()) else {
+            return;
+        };
+        if byte == b'\n' {
+            guest.line.clear();
+            self.row = Row::Empty;
+        } else {
+            guest.line.push(byte);
+            self.row = Row::Text;
+        }
+    }
+
+    /// The rare ways of [`Self::output`].
+    #[cold]
+    fn output_aside(&mut self, vm: VmId, byte: u8, uart: &mut impl Uart) {
+        if self.focus == Some(vm) {
+            self.settle(uart);
+            return self.output(vm, byte, uart);
+        }
+        let Some(guest) = self.guests.get_mut(vm.index()) else {
+            return;
+        };
+        if byte == b'\n' {
+            return self.flush(vm, uart);
+        }
+        if guest.line.is_full() && byte != b'\r' {
+            self.flush(vm, uart);
+        }
+        if let Some(guest) = self.guests.get_mut(vm.index()) {
+            guest.line.push(byte);
+        }
+    }
+
+    /// Prints a line of the hypervisor, at column 0, and keeps it in the log. A line feed within it
+    /// begins a further line.
+    pub fn print(&mut self, text: fmt::Arguments, uart: &mut impl Uart) {
+        self.say(text, uart);
+        self.settle(uart);
+    }
+
+    /// As [`Self::print`], with more to follow.
+    fn say(&mut self, text: fmt::Arguments, uart: &mut impl Uart) {
+        self.break_row(uart);
+        let mut lines = Lines {
+            uart,
+            log: &mut self.log,
+        };
+        // Neither the port nor the ring can fail; an error could come from a Display alone, and then
+        // the line is short.
+        let _ = lines.write_fmt(text);
+        let _ = lines.write_char('\n');
+    }
+
+    /// Whether lines of others came between and the VM in focus has an unfinished line that is to be
+    /// written again: to be asked after [`Self::output`].
+    pub fn owes(&self) -> bool {
+        self.row == Row::Owed
+    }
+
+    /// Writes the unfinished line of the VM in focus again if lines of others came between. To be
+    /// called when those others have been quiet for a moment.
+    pub fn settle(&mut self, uart: &mut impl Uart) {
+        if self.row != Row::Owed {
+            return;
+        }
+        self.row = Row::Empty;
+        if let Some(guest) = self.focus.and_then(|vm| self.guests.get(vm.index())) {
+            guest.line.replay().for_each(|byte| uart.put(byte));
+            self.row = Row::Text;
+        }
+    }
+
+    /// A byte arrives on the serial line.
+    pub fn input(&mut self, byte: u8, uart: &mut impl Uart) -> Input {
+        self.settle(uart);
+        if !self.escaped {
+            self.escaped = byte == ESCAPE;
+            return if self.escaped {
+                Input::Nobody
+            } else {
+                self.to_focus(byte)
+            };
+        }
+        self.escaped = false;
+        if byte == ESCAPE {
+            return self.to_focus(byte);
+        }
+        self.command(byte, uart);
+        self.settle(uart);
+        if byte == b'm' {
+            Input::Monitor
+        } else {
+            Input::Nobody
+        }
+    }
+
+    /// A key after Ctrl-\.
+    fn command(&mut self, key: u8, uart: &mut impl Uart) {
+        match key {
+            b'1'..=b'9' => self.focus_number(key - b'0', uart),
+            b'n' => self.focus_next(uart),
+            b'm' => self.say(format_args!("bulkhead: monitor: not available yet"), uart),
+            b'?' => self.help(uart),
+            _ => {
+                let hint = "bulkhead: no such key: Ctrl-\\ ? lists them";
+                self.say(format_args!("{hint}"), uart);
+            }
+        }
+    }
+
+    /// The last [`LOG_BYTES`] bytes of the hypervisor's lines, oldest first, in two pieces.
+    pub fn log(&self) -> (&[u8], &[u8]) {
+        self.log.contents()
+    }
+
+    fn name(&self, vm: VmId) -> ArrayString<NAME_BYTES> {
+        let guest = self.guests.get(vm.index());
+        guest.map_or_else(ArrayString::new, |guest| guest.name)
+    }
+
+    fn is_on(&self, vm: VmId) -> bool {
+        self.guests.get(vm.index()).is_some_and(|g| g.on)
+    }
+
+    fn vms(&self) -> impl DoubleEndedIterator<Item = VmId> + use<> {
+        (0..self.guests.len() as u8).map(VmId::new)
+    }
+
+    fn to_focus(&self, byte: u8) -> Input {
+        match self.focus {
+            Some(vm) if self.is_on(vm) => Input::Vm(vm, byte),
+            _ => Input::Nobody,
+        }
+    }
+
+    /// Ends a row in which text of the VM in focus stands, so that another line can follow.
+    fn break_row(&mut self, uart: &mut impl Uart) {
+        if self.row == Row::Text {
+            uart.put(b'\r');
+            uart.put(b'\n');
+            let focus = self.focus.and_then(|vm| self.guests.get(vm.index()));
+            let unfinished = focus.is_some_and(|guest| !guest.line.is_empty());
+            self.row = if unfinished { Row::Owed } else { Row::Empty };
+        }
+    }
+
+    /// Prints what a VM that is not in focus has written of its line.
+    fn flush(&mut self, vm: VmId, uart: &mut impl Uart) {
+        self.break_row(uart);
+        let Some(guest) = self.guests.get_mut(vm.index()) else {
+            return;
+        };
+        let name = guest.name.bytes();
+        let prefix = [b'['].into_iter().chain(name).chain(*b"] ");
+        let line = prefix.chain(guest.line.text()).chain(*b"\r\n");
+        line.for_each(|byte| uart.put(byte));
+        guest.line.clear();
+    }
+
+    /// The next VM after `vm` that runs, in a circle; `vm` itself comes last.
+    fn next_running(&self, vm: VmId) -> Option<VmId> {
+        let after = self.vms().filter(|v| *v > vm);
+        let before = self.vms().filter(|v| *v <= vm);
+        after.chain(before).find(|v| self.is_on(*v))
+    }
+
+    /// A single VM has the focus without a word.
+    fn move_focus(&mut self, vm: VmId, uart: &mut impl Uart) {
+        self.break_row(uart);
+        if self.guests.len() > 1 {
+            self.say(format_args!("bulkhead: focus {}", self.name(vm)), uart);
+        }
+        self.focus = Some(vm);
+        let guest = self.guests.get(vm.index());
+        let unfinished = guest.is_some_and(|guest| !guest.line.is_empty());
+        self.row = if unfinished { Row::Owed } else { Row::Empty };
+        self.settle(uart);
+    }
+
+    fn focus_next(&mut self, uart: &mut impl Uart) {
+        let from = self.focus.or_else(|| self.vms().next_back());
+        match from.and_then(|vm| self.next_running(vm)) {
+            Some(next) if self.focus != Some(next) => self.move_focus(next, uart),
+            _ => self.say(format_args!("bulkhead: no other VM runs"), uart),
+        }
+    }
+
+    /// `number` counts from 1.
+    fn focus_number(&mut self, number: u8, uart: &mut impl Uart) {
+        let vm = VmId::new(number.saturating_sub(1));
+        let count = self.guests.len();
+        if vm.index() < count {
+            self.move_focus(vm, uart);
+        } else {
+            let text = format_args!("bulkhead: no VM {number}, the last is {count}");
+            self.say(text, uart);
+        }
+    }
+
+    fn help(&mut self, uart: &mut impl Uart) {
+        let keys = "1-9 focus on a VM (1 is the first), n on the next, m monitor, \
+                    Ctrl-\\ sends Ctrl-\\, ? this help";
+        self.say(format_args!("bulkhead: keys after Ctrl-\\: {keys}"), uart);
+        for vm in self.vms() {
+            let (number, name) = (vm.index() + 1, self.name(vm));
+            let state = if self.is_on(vm) { "on" } else { "off" };
+            let in_focus = self.focus == Some(vm);
+            let focus = if in_focus { ", in focus" } else { "" };
+            let text = format_args!("bulkhead: VM {number} is {name}: {state}{focus}");
+            self.say(text, uart);
+        }
+    }
+}
+
+/// Text of the hypervisor on its way out: a terminal wants a carriage return before each line feed.
+struct Lines<'a, U> {
+    uart: &'a mut U,
+    log: &'a mut Ring<LOG_BYTES>,
+}
+
+impl<U: Uart> fmt::Write for Lines<'_, U> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            self.log.put(byte);
+            if byte == b'\n' {
+                self.uart.put(b'\r');
+            }
+            self.uart.put(byte);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@
 //! - [`config`]: the board's device tree and the bundle, read once into plain data.
 //! - [`emul`]: the machine that a guest sees; PSCI, interrupt controller, devices.
 //! - [`console`]: one serial line for everybody.
+//! - [`load`]: images and device tree into a guest's RAM.
 //!
 //! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
 #![no_std]
@@ -35,6 +36,7 @@ pub mod console;
 pub mod emul;
 #[cfg(target_os = "none")]
 pub mod hw;
+pub mod load;
 pub mod mm;
 pub mod spec;
 pub mod sync;

@@ -1,0 +1,149 @@
+//! A VM's images into its RAM.
+
+use super::{
+    guest_dtb::{self, GuestTree, MergeError},
+    image::{self, ImageError, Placement, PlacementError},
+};
+use crate::{
+    config::vm::VmConfig,
+    emul::power::Entry,
+    spec::{
+        crc32::Crc32,
+        fdt::{self, Malformed, write::Full},
+        gic::GicVersion,
+        machine::RAM_BASE,
+        psci::LegacyIds,
+    },
+    types::IpaRange,
+};
+use core::fmt;
+
+/// Bytes that are kept for what we write into a device tree: 32 CPU nodes and all the devices take half of it.
+const TREE_BYTES: u64 = 64 << 10;
+
+/// Why a VM's images do not get to run; each prints as one line.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The kernel is not one.
+    Kernel(ImageError),
+    /// There is no room.
+    Placement(PlacementError),
+    /// The configured device tree is damaged.
+    Malformed(Malformed),
+    /// The configured device tree cannot be completed.
+    Merge(MergeError),
+    /// The generated device tree does not fit.
+    Full(Full),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Kernel(error) => error.fmt(f),
+            Self::Placement(error) => error.fmt(f),
+            Self::Malformed(error) => write!(f, "fdt: {error}"),
+            Self::Merge(error) => write!(f, "fdt: {error}"),
+            Self::Full(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Where the images of `config` go.
+pub fn place(config: &VmConfig) -> Result<Placement, LoadError> {
+    let header = image::header(&config.kernel).map_err(LoadError::Kernel)?;
+    let ramdisk = config.ramdisk.map_or(0, |ramdisk| ramdisk.len() as u64);
+    Placement::new(
+        &config.kernel,
+        &header,
+        tree_bytes(config),
+        ramdisk,
+        config.memory,
+    )
+    .map_err(LoadError::Placement)
+}
+
+/// Room for the device tree, and for a writable copy of the configured one behind it.
+fn tree_bytes(config: &VmConfig) -> u64 {
+    match config.fdt {
+        None => TREE_BYTES,
+        Some(given) => 2 * (given.len() as u64 + TREE_BYTES).next_multiple_of(8),
+    }
+}
+
+/// Zeroes what the images of `placement` take of `ram`, by `zero`, and leaves the rest alone.
+pub fn clear(placement: &Placement, ram: &mut [u8], zero: fn(&mut [u8])) {
+    [
+        Some(placement.kernel),
+        Some(placement.dtb),
+        placement.ramdisk,
+    ]
+    .into_iter()
+    .flatten()
+    .for_each(|range| zero(part(ram, range)));
+}
+
+/// Puts the images into `ram`, which is zero where they go, and says where and with what in x0 the first CPU begins.
+pub fn fill(
+    config: &VmConfig,
+    placement: &Placement,
+    gic: GicVersion,
+    psci_ids: LegacyIds,
+    crc32: Crc32,
+    ram: &mut [u8],
+) -> Result<Entry, LoadError> {
+    let kernel = part(ram, placement.kernel);
+    image::unpack(&config.kernel, kernel, crc32).map_err(LoadError::Kernel)?;
+    if let (Some(range), Some(ramdisk)) = (placement.ramdisk, config.ramdisk) {
+        part(ram, range)
+            .iter_mut()
+            .zip(ramdisk)
+            .for_each(|(to, from)| *to = *from);
+    }
+    let guest = GuestTree {
+        memory: config.memory,
+        cpus: config.cpus,
+        psci: config.psci,
+        psci_ids,
+        conduit: config.conduit,
+        bootargs: config.bootargs,
+        initrd: placement.ramdisk,
+        gic,
+    };
+    write_tree(config, &guest, part(ram, placement.dtb))?;
+    Ok(Entry {
+        pc: placement.kernel.start().get(),
+        context: placement.dtb.start().get(),
+        big_endian: false,
+    })
+}
+
+/// The device tree at the start of `memory`; the rest of it is left as it was.
+fn write_tree(config: &VmConfig, guest: &GuestTree, memory: &mut [u8]) -> Result<(), LoadError> {
+    let Some(given) = config.fdt else {
+        return guest_dtb::generate(guest, memory)
+            .map(drop)
+            .map_err(LoadError::Full);
+    };
+    let half = memory.len() / 2;
+    let (tree, copy) = memory.split_at_mut(half);
+    copy.iter_mut()
+        .zip(given)
+        .for_each(|(to, from)| *to = *from);
+    let used = given.len().min(copy.len());
+    let (given, _) = copy.split_at_mut(used);
+    let merged = match fdt::open(given) {
+        Ok(opened) => guest_dtb::merge(guest, &opened, tree)
+            .map(drop)
+            .map_err(LoadError::Merge),
+        Err(error) => Err(LoadError::Malformed(error)),
+    };
+    copy.fill(0);
+    merged
+}
+
+/// The bytes of `range`; none when it is not RAM, which `place` has excluded.
+fn part(ram: &mut [u8], range: IpaRange) -> &mut [u8] {
+    let start = range.start().get().wrapping_sub(RAM_BASE.get()) as usize;
+    let end = start.saturating_add(range.bytes() as usize);
+    ram.get_mut(start..end).unwrap_or_default()
+}

@@ -12,6 +12,7 @@
 //! - [`emul`]: the machine that a guest sees; PSCI, interrupt controller, devices.
 //! - [`console`]: one serial line for everybody.
 //! - [`load`]: images and device tree into a guest's RAM.
+//! - `vm`: a VM and its vCPUs.
 //!
 //! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
 #![no_std]
@@ -41,3 +42,5 @@ pub mod mm;
 pub mod spec;
 pub mod sync;
 pub mod types;
+#[cfg(target_os = "none")]
+pub mod vm;

@@ -13,8 +13,11 @@
 //! - [`console`]: one serial line for everybody.
 //! - [`load`]: images and device tree into a guest's RAM.
 //! - `vm`: a VM and its vCPUs.
+//! - `run`: boot, the vCPU loop, exits, interrupts, the life of VMs.
 //!
-//! What exists for the bare target only is kept apart; all the rest is plain code that is tested on the host.
+//! To read it, begin with `run::boot` (the boot order) and `run::exit` (the way of a trap), then take
+//! [`emul::psci`] and [`emul::vgic`]. `arch`, `hw`, `vm` and `run` exist for the bare target only; all the
+//! rest is plain code that is tested on the host.
 #![no_std]
 #![cfg_attr(
     test,
@@ -39,6 +42,8 @@ pub mod emul;
 pub mod hw;
 pub mod load;
 pub mod mm;
+#[cfg(target_os = "none")]
+pub mod run;
 pub mod spec;
 pub mod sync;
 pub mod types;

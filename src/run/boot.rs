@@ -1,0 +1,460 @@
+//! The boot order: device tree, map, serial line, interrupt controller, CPUs, bundle, VMs.
+
+use super::{
+    bundle, irq,
+    machine::{self, Machine, Pcpu},
+    serial::{self, Port},
+    vcpu,
+};
+use crate::{
+    arch::{self, boot, regs},
+    config::{
+        board::{self, Board, EnableMethod, Interrupt, Ranges, Trigger},
+        options::Options,
+    },
+    emul::mitigation::CpuFacts,
+    hw::{
+        bcm2835_pm::PowerManager,
+        gic::{self, Gic},
+        pl031::Pl031,
+        psci::Psci,
+        smccc::Smccc,
+    },
+    mm::{
+        el2_map::{self, Memory, Plan},
+        pool,
+    },
+    spec::{
+        fdt::{self, Tree},
+        translation::PAGE,
+    },
+    types::{MAX_PCPUS, Mpidr, Pa, PaRange},
+};
+use arrayvec::ArrayVec;
+use core::fmt;
+use spin::Once;
+
+/// Pages of a CPU's stack; one more below stays unmapped.
+const STACK_PAGES: u64 = 16;
+/// Bytes from one redistributor of a GICv3 to the next (IHI0069H 12.10).
+const REDISTRIBUTOR_STRIDE: u64 = 0x2_0000;
+/// How long the board's CPUs may take to come up, in seconds.
+const CPU_TIMEOUT: u64 = 1;
+
+/// The boot CPU, with `device_tree` as x0 was.
+pub fn primary(device_tree: u64, el: u64) -> ! {
+    if el == 2 {
+        boot::install_vectors();
+    }
+    let device_tree = Pa::new(device_tree);
+    // Without a device tree nothing says where a UART is.
+    let Some(blob) = boot::device_tree(device_tree) else {
+        arch::halt()
+    };
+    let range = PaRange::new(device_tree, blob.len() as u64);
+    let (Some(range), Ok(tree)) = (range, fdt::open(blob)) else {
+        arch::halt()
+    };
+    if el != 2 {
+        refuse(
+            &tree,
+            format_args!("entered at EL{el}, needs EL2 (QEMU: -M virt,virtualization=on)"),
+        );
+    }
+    match Board::discover(&tree) {
+        Ok(board) => run(&board, range),
+        Err(error) => refuse(&tree, format_args!("{error}")),
+    }
+}
+
+/// Says on the board's UART, if there is one, why nothing comes of it.
+fn refuse(tree: &Tree, reason: fmt::Arguments) -> ! {
+    if let Some(uart) = board::uart(tree) {
+        let guards = [boot::stack_guard()];
+        let plan = Plan {
+            free: &[],
+            loaded: &[],
+            devices: &[uart.regs],
+            mailboxes: &[],
+            guards: &guards,
+        };
+        if let Ok(memory) = el2_map::install(&plan) {
+            serial::open(Port::of(Some(&uart), &memory));
+        }
+    }
+    give_up(reason)
+}
+
+/// The end of a boot that cannot go on.
+fn give_up(reason: fmt::Arguments) -> ! {
+    serial::emergency(format_args!("stopped: {reason}"));
+    // Semihosting is an EL2 matter here: elsewhere a HLT that nobody takes would fault for ever.
+    if regs::current_el() == 2 {
+        arch::semihosting::exit(1);
+    }
+    arch::halt()
+}
+
+/// Everything from the map to the idle loop.
+fn run(board: &Board, tree: PaRange) -> ! {
+    let cpus = cpus_in_use(board);
+    let stacks = match stacks(cpus.len()) {
+        Ok(stacks) => stacks,
+        Err(error) => give_up(format_args!("{error}")),
+    };
+    let mut memory = match map(board, tree, &stacks) {
+        Ok(memory) => memory,
+        Err(error) => give_up(format_args!("memory: {error}")),
+    };
+    serial::open(Port::of(board.uart.as_ref(), &memory));
+    greet(board);
+    options(board);
+    let Some(machine) = machine(board, &memory, cpus) else {
+        give_up(format_args!(
+            "the interrupt controller's registers cannot be mapped, or a GICv2's GICC has less than 8 KiB"
+        ))
+    };
+    start_cpus(board, &memory, machine, &stacks);
+    let initrd = board.initrd.and_then(|range| memory.take_loaded(range));
+    bundle::start(initrd, &mut memory.ram, machine);
+    serve(machine, 0)
+}
+
+/// The CPUs of the board with the one that runs this in front.
+fn cpus_in_use(board: &Board) -> ArrayVec<board::Cpu, MAX_PCPUS> {
+    let me = regs::mpidr();
+    let mut cpus = board.cpus.clone();
+    if let Some(at) = cpus.iter().position(|cpu| cpu.mpidr == me) {
+        cpus.swap(0, at);
+    }
+    cpus
+}
+
+/// Stacks for all CPUs but the first, each with a page below that will not be mapped.
+fn stacks(cpus: usize) -> Result<ArrayVec<Pa, MAX_PCPUS>, pool::Exhausted> {
+    (1..cpus).map(|_| pool::pages(STACK_PAGES + 1)).collect()
+}
+
+fn map(board: &Board, tree: PaRange, stacks: &[Pa]) -> Result<Memory, MapFailure> {
+    let image = boot::image().ok_or(MapFailure::Image)?;
+    let loaded: ArrayVec<PaRange, 2> = [Some(tree), board.initrd]
+        .into_iter()
+        .flatten()
+        .filter_map(whole_pages)
+        .collect();
+    let ours = loaded.iter().copied().chain([image]);
+    let mailboxes = mailboxes(board, ours.clone());
+    let polled = mailboxes.iter().filter_map(|word| mailbox_page(*word));
+    let holes = ours.chain(polled);
+    let free = board::subtract(&board.memory, holes).map_err(|_| MapFailure::Pieces)?;
+    let free: Ranges = free
+        .iter()
+        .filter_map(|piece| pages_within(*piece))
+        .collect();
+    let mut guards: ArrayVec<Pa, MAX_PCPUS> = ArrayVec::new();
+    guards.push(boot::stack_guard());
+    guards.extend(stacks.iter().copied().take(guards.remaining_capacity()));
+    let plan = Plan {
+        free: &free,
+        loaded: &loaded,
+        devices: &devices(board),
+        mailboxes: &mailboxes,
+        guards: &guards,
+    };
+    el2_map::install(&plan).map_err(MapFailure::Map)
+}
+
+/// Why there is no final map.
+enum MapFailure {
+    Image,
+    Pieces,
+    Map(crate::spec::translation::MapError),
+}
+
+impl fmt::Display for MapFailure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Image => f.write_str("the image has no size"),
+            Self::Pieces => f.write_str("RAM is in more pieces than can be kept track of"),
+            Self::Map(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+/// The whole pages that `range` touches.
+fn whole_pages(range: PaRange) -> Option<PaRange> {
+    PaRange::between(range.start().align_down(PAGE), range.end().align_up(PAGE)?)
+}
+
+/// The whole pages that lie within `range`.
+fn pages_within(range: PaRange) -> Option<PaRange> {
+    PaRange::between(range.start().align_up(PAGE)?, range.end().align_down(PAGE))
+}
+
+/// The words that CPUs of a spin table poll, but for those within `ours`: what is there would be overwritten, and nobody
+/// polls it.
+fn mailboxes(
+    board: &Board,
+    ours: impl Iterator<Item = PaRange> + Clone,
+) -> ArrayVec<Pa, MAX_PCPUS> {
+    let release = |cpu: &board::Cpu| match cpu.enable {
+        EnableMethod::SpinTable { release } => Some(release),
+        EnableMethod::Psci | EnableMethod::Unknown => None,
+    };
+    let words = board.cpus.iter().filter_map(release);
+    words
+        .filter(|word| {
+            let page = mailbox_page(*word);
+            page.is_some_and(|page| !ours.clone().any(|range| range.overlaps(page)))
+        })
+        .collect()
+}
+
+/// The page of a word that a CPU polls.
+fn mailbox_page(word: Pa) -> Option<PaRange> {
+    whole_pages(PaRange::new(word, 8)?)
+}
+
+/// The registers of everything that is driven.
+fn devices(board: &Board) -> ArrayVec<PaRange, { el2_map::MAX_DEVICES }> {
+    let uart = board.uart.iter().map(|uart| uart.regs);
+    let (first, redists) = match &board.gic {
+        board::Gic::V3 { dist, redists, .. } => ([Some(*dist), None, None], redists.as_slice()),
+        board::Gic::V2 { dist, cpu, hyp, .. } => {
+            ([Some(*dist), Some(*cpu), Some(*hyp)], [].as_slice())
+        }
+    };
+    first
+        .into_iter()
+        .flatten()
+        .chain(uart)
+        .chain(board.rtc)
+        .chain(board.bcm2835_pm)
+        .chain(redists.iter().copied())
+        .take(el2_map::MAX_DEVICES)
+        .collect()
+}
+
+/// What the board's command line asks for; words of ours that mean nothing are named once the log is there.
+fn options(board: &Board) -> Options {
+    let options = Options::parse(board.bootargs, |_, _| {});
+    serial::init_log(options.log);
+    Options::parse(board.bootargs, |word, allowed| {
+        log::warn!("{word}: ignored, allowed: {allowed}")
+    })
+}
+
+fn greet(board: &Board) {
+    let memory: u64 = board.memory.iter().map(|piece| piece.bytes()).sum();
+    serial::print(format_args!(
+        "bulkhead: version {} on {}: {} CPUs, {} MiB RAM, image at {:#x}",
+        env!("CARGO_PKG_VERSION"),
+        board.model.unwrap_or("an unnamed board"),
+        board.cpus.len() + board.cpus_left_out,
+        memory >> 20,
+        boot::image_start().get(),
+    ));
+    if board.cpus_left_out > 0 {
+        log::warn!(
+            "{} CPUs beyond the first {MAX_PCPUS} are left alone",
+            board.cpus_left_out
+        );
+    }
+}
+
+/// Brings up the interrupt controller and this CPU's part of it, and settles what the board is.
+fn machine(
+    board: &Board,
+    memory: &Memory,
+    cpus: ArrayVec<board::Cpu, MAX_PCPUS>,
+) -> Option<&'static Machine> {
+    let (gic, maintenance) = gic(&board.gic, memory)?;
+    gic.init_distributor();
+    let uart_interrupt = board.uart.as_ref().and_then(|uart| uart.interrupt);
+    let machine = machine::set(Machine {
+        gic,
+        maintenance: maintenance.intid,
+        uart_intid: uart_interrupt.map(|interrupt| interrupt.intid),
+        emergency_uart: Port::of(board.uart.as_ref(), memory),
+        rtc: board
+            .rtc
+            .and_then(|regs| memory.device(regs))
+            .map(Pl031::new),
+        psci: board.psci.as_ref().map(|psci| Psci::new(psci.conduit)),
+        power_manager: board
+            .bcm2835_pm
+            .and_then(|registers| memory.device(registers))
+            .map(PowerManager::new),
+        smccc: smccc(board),
+        cpus: cpus.iter().map(|cpu| Pcpu::new(cpu.mpidr)).collect(),
+        vms: Once::new(),
+    });
+    join(machine, 0);
+    if let Some(interrupt) = uart_interrupt {
+        machine
+            .gic
+            .enable_spi(interrupt.intid, interrupt.trigger == Trigger::Edge);
+        serial::enable_input();
+    }
+    Some(machine)
+}
+
+/// The driver of the interrupt controller that the board has, and its maintenance interrupt.
+fn gic(found: &board::Gic, memory: &Memory) -> Option<(Gic, Interrupt)> {
+    match found {
+        board::Gic::V3 {
+            dist,
+            redists,
+            stride,
+            maintenance,
+        } => {
+            let redists = redists
+                .iter()
+                .filter_map(|region| memory.device(*region))
+                .collect();
+            let stride = stride.unwrap_or(REDISTRIBUTOR_STRIDE);
+            let gic = gic::v3::Gic::new(memory.device(*dist)?, redists, stride);
+            Some((Gic::V3(gic), *maintenance))
+        }
+        board::Gic::V2 {
+            dist,
+            cpu,
+            hyp,
+            vcpu,
+            maintenance,
+        } => {
+            let [dist, cpu, hyp] = [dist, cpu, hyp].map(|range| memory.device(*range));
+            let gic = gic::v2::Gic::new(dist?, cpu?, hyp?, vcpu.start())?;
+            Some((Gic::V2(gic), *maintenance))
+        }
+    }
+}
+
+/// The board's firmware by the calling convention; the ids of PSCI 0.1 promise no such thing.
+fn smccc(board: &Board) -> Option<Smccc> {
+    let psci = board.psci.filter(|psci| psci.v0_1.is_none())?;
+    Smccc::discover(psci.conduit)
+}
+
+/// Starts the other CPUs and waits until they are there, but not for ever.
+fn start_cpus(board: &Board, memory: &Memory, machine: &'static Machine, stacks: &[Pa]) {
+    for (index, (cpu, stack)) in (1..).zip(machine.cpus.iter().skip(1).zip(stacks)) {
+        let known = board.cpus.iter().find(|known| known.mpidr == cpu.mpidr);
+        let how = known.map_or(EnableMethod::Unknown, |known| known.enable);
+        let result = record(index, cpu.mpidr, *stack)
+            .and_then(|record| start_cpu(how, memory, machine.psci, cpu.mpidr, record));
+        if let Err(reason) = result {
+            log::warn!("CPU {}: {reason}", cpu.mpidr);
+        }
+    }
+    let deadline = arch::el1::counter() + CPU_TIMEOUT * arch::el1::counter_frequency();
+    while machine.online().count() < machine.cpus.len() && arch::el1::counter() < deadline {
+        core::hint::spin_loop();
+    }
+    for cpu in machine
+        .cpus
+        .iter()
+        .filter(|cpu| !cpu.sgi_target.is_completed())
+    {
+        log::warn!(
+            "CPU {}: it has not come up within {CPU_TIMEOUT} s and is not used",
+            cpu.mpidr
+        );
+    }
+}
+
+/// What a CPU needs to come up, where it finds it.
+fn record(index: u64, cpu: Mpidr, stack: Pa) -> Result<Pa, &'static str> {
+    let top = stack.checked_add((STACK_PAGES + 1) * PAGE);
+    let top = top.ok_or("its stack has no end")?;
+    let record = pool::place(boot::Secondary::new(index, cpu, top));
+    record
+        .map(boot::publish)
+        .map_err(|_| "no memory is left for it")
+}
+
+/// Starts one CPU by the method that its node names. Nothing is asked of firmware that is not there.
+fn start_cpu(
+    how: EnableMethod,
+    memory: &Memory,
+    psci: Option<Psci>,
+    cpu: Mpidr,
+    record: Pa,
+) -> Result<(), &'static str> {
+    match (how, psci) {
+        (EnableMethod::Psci, Some(psci)) => psci
+            .cpu_on(cpu, boot::secondary_entry_point(), record.get())
+            .map_err(|_| "the firmware refuses to start it"),
+        (EnableMethod::SpinTable { release }, _) => {
+            let mailbox = memory.mailbox(release);
+            let mailbox = mailbox.ok_or("its cpu-release-addr cannot be mapped")?;
+            mailbox.write(boot::spin_table_entry_point().get());
+            arch::send_event();
+            Ok(())
+        }
+        (EnableMethod::Psci, None) => Err("enable-method = \"psci\", but there is no /psci"),
+        (EnableMethod::Unknown, _) => Err(
+            "there is no way to start it that is known, allowed: enable-method = \"psci\" or \"spin-table\"",
+        ),
+    }
+}
+
+/// Any other CPU, from boot.S.
+pub fn secondary(pcpu: u64) -> ! {
+    boot::install_vectors();
+    let machine = machine::get();
+    join(machine, pcpu as usize);
+    serve(machine, pcpu as usize)
+}
+
+/// Brings up this CPU's part of the interrupt controller and reports for work.
+fn join(machine: &Machine, index: usize) {
+    let ppis = 1 << irq::VIRTUAL_TIMER
+        | 1 << irq::HYPERVISOR_TIMER
+        | 1u32.wrapping_shl(machine.maintenance);
+    let sgis = 1 << irq::HALT | 1 << crate::vm::KICK;
+    arch::el1::stop_timers();
+    let Some(target) = machine.gic.init_cpu(ppis | sgis) else {
+        log::warn!(
+            "CPU {}: it has no redistributor and is not used",
+            regs::mpidr()
+        );
+        return;
+    };
+    if let Some(cpu) = machine.cpus.get(index) {
+        // What it says of itself comes first: a target for SGIs means that it waits for work.
+        cpu.facts.call_once(|| facts(machine.smccc));
+        cpu.sgi_target.call_once(|| target);
+    }
+}
+
+/// What this CPU says of itself. Where only its firmware can prevent store bypass, it shall, for good.
+fn facts(smccc: Option<Smccc>) -> CpuFacts {
+    let facts = CpuFacts {
+        midr: regs::midr(),
+        pfr0: arch::el1::id_register(4, 0),
+        pfr1: arch::el1::id_register(4, 1),
+        mmfr1: arch::el1::id_register(7, 1),
+        isar0: arch::el1::id_register(6, 0),
+        firmware: smccc.map(Smccc::workarounds),
+    };
+    if let Some(smccc) = smccc.filter(|_| facts.needs_store_bypass_prevented()) {
+        smccc.prevent_store_bypass();
+    }
+    facts
+}
+
+/// Waits for a vCPU to run, and runs it. The look for work comes after the interrupt that announces it.
+fn serve(machine: &'static Machine, index: usize) -> ! {
+    loop {
+        irq::drain_alone();
+        let work = machine
+            .cpus
+            .get(index)
+            .and_then(|cpu| cpu.work.lock().take());
+        if let Some(vcpu) = work {
+            vcpu::run(vcpu);
+        }
+        arch::wait_for_interrupt();
+    }
+}

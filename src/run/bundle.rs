@@ -1,0 +1,308 @@
+//! From the bundle to VMs: which vCPU runs where, which RAM is whose, and why a VM is not there.
+
+use super::{
+    entropy, lifecycle,
+    machine::{Machine, Pcpu},
+    roll::State,
+    serial, timers,
+};
+use crate::{
+    arch::{cache, crc32::crc32, el1, guest::GuestRegs, mmu},
+    config::{
+        bundle::{Bundle, ConfigError, Resources},
+        vm::VmConfig,
+    },
+    emul::{
+        firmware::{Firmware, PsciChoice},
+        fw_registers::{Offer, Register, Registers, SetError},
+        mitigation,
+        pv_time::Records,
+        rtc::Rtc,
+        timer::Timer,
+        uart::Uart,
+        vgic::{ListRegs, Vgic},
+    },
+    hw::gic::Gic,
+    load::fill::{self, LoadError},
+    mm::{
+        guest_ram::GuestRam,
+        pool::{self, PoolTables},
+        ram::{NoRoom, Piece, Ram},
+    },
+    spec::{
+        machine::{GICC, PV_TIME, RAM_BASE, VIRTUAL_TIMER_INTID},
+        translation::{Attributes, MapError, PAGE, Tables, stage2_input_bits},
+    },
+    sync::Mutex,
+    types::{MAX_PCPUS, MAX_VMS, Pa, PaRange, VcpuId, VmId},
+    vm::{Vcpu, Vm},
+};
+use arrayvec::ArrayVec;
+use core::fmt;
+
+/// Guest RAM begins on a boundary of the largest block that a small VM can use.
+const RAM_ALIGN: u64 = 2 << 20;
+/// Time of day on a board without a clock, in seconds since 1970: 2026-01-01.
+const EPOCH: u32 = 1_767_225_600;
+type Vms = ArrayVec<&'static Vm, MAX_VMS>;
+
+/// Makes every VM of the bundle that can be made and starts them; says of each other one why not.
+pub fn start(initrd: Option<&'static mut [u8]>, ram: &mut Ram, machine: &'static Machine) {
+    let bundle = match initrd.map(Bundle::open) {
+        Some(Ok(bundle)) => bundle,
+        Some(Err(error)) => return nothing_to_run(format_args!("{error}")),
+        None => {
+            return nothing_to_run(format_args!(
+                "no bundle: load one as the initrd (QEMU: -initrd FILE.itb)"
+            ));
+        }
+    };
+    let resources = Resources {
+        cpus: machine.online().count(),
+        vcpus: machine.gic.max_vcpus(),
+        memory: ram.largest(RAM_ALIGN),
+    };
+    let mut homes = Homes::new(machine);
+    let mut vms = Vms::new();
+    for found in bundle.vms(resources, crc32) {
+        for name in found.ignored() {
+            log::warn!(
+                "/configurations/{}: {name}: unknown property, ignored",
+                found.name
+            );
+        }
+        let id = VmId::new(vms.len() as u8);
+        let config = found.config.map_err(NotMade::Config);
+        match config.and_then(|config| make(id, config, ram, &mut homes)) {
+            Ok(vm) => {
+                let state = match vm.config.manual_start {
+                    true => State::NotStarted,
+                    false => State::On,
+                };
+                lifecycle::enrol(found.name, Some(id), state);
+                vms.extend([vm].into_iter().take(vms.remaining_capacity()));
+            }
+            Err(reason) => {
+                serial::print(format_args!(
+                    "bulkhead: vm {}: not started: {reason}",
+                    found.name
+                ));
+                lifecycle::enrol(found.name, None, State::NotStarted);
+            }
+        }
+    }
+    let vms = machine.vms.call_once(|| vms);
+    vms.iter()
+        .filter(|vm| !vm.config.manual_start)
+        .for_each(|vm| serial::expect(vm.id));
+    lifecycle::begin();
+    homes.open();
+}
+
+fn nothing_to_run(reason: fmt::Arguments) {
+    serial::print(format_args!("bulkhead: {reason}"));
+    lifecycle::begin();
+}
+
+/// Why a VM is not there.
+enum NotMade {
+    Config(ConfigError<'static>),
+    Load(LoadError),
+    Firmware(SetError),
+    Cpus { wanted: usize, free: usize },
+    Room(NoRoom),
+    Map(MapError),
+    Pool(pool::Exhausted),
+}
+
+impl fmt::Display for NotMade {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Load(error) => error.fmt(f),
+            Self::Firmware(error) => error.fmt(f),
+            Self::Cpus { wanted, free } => {
+                write!(
+                    f,
+                    "cpus = <{wanted}>, allowed: as many as board CPUs are free for it, {free}"
+                )
+            }
+            Self::Room(error) => write!(f, "memory-mib = <{}>: {error}", error.wanted >> 20),
+            Self::Map(error) => error.fmt(f),
+            Self::Pool(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Makes one VM with its vCPUs; nothing of it runs yet.
+#[inline(never)]
+fn make(
+    id: VmId,
+    config: VmConfig<'static>,
+    ram: &mut Ram,
+    homes: &mut Homes,
+) -> Result<&'static Vm, NotMade> {
+    let placement = fill::place(&config).map_err(NotMade::Load)?;
+    let registers = registers(&config, homes.offer).map_err(NotMade::Firmware)?;
+    let psci = PsciChoice {
+        legacy: config.psci_ids,
+        hidden: config.psci_hide,
+    };
+    let pcpus = homes.choose(&config)?;
+    let piece = ram.take(config.memory, RAM_ALIGN).map_err(NotMade::Room)?;
+    let gic = &homes.machine.gic;
+    let stolen: &Records = pool::place(Records::default()).map_err(NotMade::Pool)?;
+    let vttbr = stage2(id, &piece, stolen, gic)?;
+    let ram = GuestRam::new(piece);
+    let ipa = ram.ipa().ok_or(NotMade::Map(MapError::BadRange))?;
+    let time_of_day = homes.machine.rtc.map_or(EPOCH, |rtc| rtc.seconds());
+    let (name, manual) = (config.name, config.manual_start);
+    let mut vgic = Vgic::new(gic.version(), config.cpus, gic.priority_bits());
+    // The one link of the table; there is room for sixteen.
+    let _ = vgic.link(VIRTUAL_TIMER_INTID, super::irq::VIRTUAL_TIMER as u16);
+    let vm: &'static Vm = pool::place(Vm {
+        id,
+        placement,
+        vttbr,
+        counter_offset: el1::counter(),
+        firmware: Firmware::new(registers, psci, config.cpus, ipa),
+        stolen,
+        vgic: Mutex::new(vgic),
+        uart: Mutex::new(Uart::new()),
+        rtc: Mutex::new(Rtc::new(time_of_day, timers::seconds())),
+        gic,
+        homes: pcpus
+            .iter()
+            .filter_map(|(_, pcpu)| pcpu.sgi_target.get().copied())
+            .collect(),
+        ram,
+        config,
+    })
+    .map_err(NotMade::Pool)?;
+    homes.settle(vm, &pcpus)?;
+    serial::add(name);
+    if manual {
+        log::warn!("vm {name}: manual-start: it waits for the monitor");
+    }
+    Ok(vm)
+}
+
+/// The firmware's registers, with what the bundle says written to them.
+fn registers(config: &VmConfig, offer: Offer) -> Result<Registers, SetError> {
+    let mut registers = Registers::new(offer);
+    registers.set(Register::PsciVersion, config.psci.word().into())?;
+    for (register, bits) in [
+        (Register::StdBmap, config.services.std),
+        (Register::StdHypBmap, config.services.std_hyp),
+        (Register::VendorHypBmap, config.services.vendor_hyp),
+    ] {
+        if let Some(bits) = bits {
+            registers.set(register, bits.into())?;
+        }
+    }
+    Ok(registers)
+}
+
+/// VTTBR_EL2 of a VM: its VMID, never 0, and the root of tables that map its RAM, its stolen time and a GICv2's
+/// CPU interface.
+fn stage2(id: VmId, ram: &Piece, stolen: &'static Records, gic: &Gic) -> Result<u64, NotMade> {
+    let mut memory = PoolTables;
+    let bits = stage2_input_bits(mmu::physical_address_bits());
+    let tables = Tables::new(&mut memory, bits).ok_or(NotMade::Pool(pool::Exhausted))?;
+    let range = ram.range();
+    let stolen = Pa::new(core::ptr::from_ref(stolen) as u64);
+    let stolen = PaRange::new(stolen, PV_TIME.size).ok_or(NotMade::Map(MapError::BadRange))?;
+    // A guest with its MMU off reads past the caches.
+    cache::clean_and_invalidate(stolen);
+    // One page only: behind it lies GICV_DIR, by which the guest could deactivate what the vGIC still counts on.
+    let interface = gic.guest_page().and_then(|page| PaRange::new(page, PAGE));
+    for (ipa, pa, attributes) in [
+        (RAM_BASE, Some(range), Attributes::GUEST_RAM),
+        (PV_TIME.base, Some(stolen), Attributes::GUEST_CONSTANTS),
+        (GICC.base, interface, Attributes::GUEST_DEVICE),
+    ] {
+        let Some(pa) = pa else { continue };
+        tables
+            .map(&mut memory, ipa.get(), pa.start(), pa.bytes(), attributes)
+            .map_err(NotMade::Map)?;
+    }
+    Ok((id.index() as u64 + 1) << 48 | tables.root().get())
+}
+
+type Chosen = ArrayVec<(usize, &'static Pcpu), MAX_PCPUS>;
+
+/// vCPUs, each with the index of its board CPU.
+type Settled = ArrayVec<(usize, &'static mut Vcpu), MAX_PCPUS>;
+
+/// What the board has for VMs: the CPUs, some of which have a vCPU already, and its firmware's offer.
+struct Homes {
+    machine: &'static Machine,
+    offer: Offer,
+    taken: u64,
+    vcpus: Settled,
+}
+
+impl Homes {
+    fn new(machine: &'static Machine) -> Self {
+        Self {
+            machine,
+            offer: Offer {
+                workarounds: mitigation::worst(machine.facts()),
+                trng: entropy::settle(machine),
+            },
+            taken: 0,
+            vcpus: ArrayVec::new(),
+        }
+    }
+
+    /// One free CPU for each vCPU, of those that the VM may use.
+    fn choose(&self, config: &VmConfig) -> Result<Chosen, NotMade> {
+        let allowed = config.affinity.unwrap_or(u64::MAX) & !self.taken;
+        let free: Chosen = self
+            .machine
+            .online()
+            .filter(|(index, _)| allowed >> index & 1 != 0)
+            .collect();
+        if free.len() < config.cpus {
+            return Err(NotMade::Cpus {
+                wanted: config.cpus,
+                free: free.len(),
+            });
+        }
+        Ok(free.into_iter().take(config.cpus).collect())
+    }
+
+    /// Makes the VM's vCPUs, each for its CPU; all of them or none.
+    fn settle(&mut self, vm: &'static Vm, pcpus: &Chosen) -> Result<(), NotMade> {
+        let made = pcpus.iter().enumerate().map(|(vcpu, (index, _))| {
+            let vcpu = pool::place(Vcpu {
+                id: VcpuId::new(vcpu as u8),
+                vm,
+                regs: GuestRegs::default(),
+                list_regs: ListRegs::new(vm.gic.list_registers()),
+                physical_timer: Timer::new(),
+                settle_at: None,
+                frozen: false,
+            })
+            .map_err(NotMade::Pool)?;
+            Ok((*index, vcpu))
+        });
+        let made: Settled = made.collect::<Result<_, _>>()?;
+        self.taken |= made.iter().fold(0, |taken, (index, _)| taken | 1 << index);
+        let room = self.vcpus.remaining_capacity();
+        self.vcpus.extend(made.into_iter().take(room));
+        Ok(())
+    }
+
+    /// Hands the vCPUs to their CPUs.
+    fn open(self) {
+        for (index, vcpu) in self.vcpus {
+            if let Some(pcpu) = self.machine.cpus.get(index) {
+                *pcpu.work.lock() = Some(vcpu);
+                if let Some(target) = pcpu.sgi_target.get() {
+                    self.machine.gic.send_sgi(*target, crate::vm::KICK);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Synchronous exits: decode once, find the handler, apply what it has decided.
+
+use super::{
+    devices, firmware, lifecycle,
+    outcome::{Exit, Outcome},
+    sysregs,
+};
+use crate::{
+    arch::{
+        el1,
+        guest::{self, GuestRegs},
+    },
+    emul::{
+        advance,
+        inject::{self, Exception, Interrupted, PstateFields},
+        smccc,
+    },
+    spec::esr::{self, DataAbort, InstrAbort, Syndrome},
+    vm::Vcpu,
+};
+
+/// A synchronous exception from the guest.
+///
+/// A firmware call that is only a question is answered here, and in registers: that is the shortest of
+/// all traps. Everything else is out of line, so that it has the stack frame to itself.
+#[inline]
+pub fn on_sync(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
+    if guest::syndrome() == esr::HVC_0
+        && let Some(x0) = smccc::answer(&vcpu.vm.firmware, &regs.arguments())
+    {
+        regs.set_result(x0);
+        return Exit::Resume;
+    }
+    handle(vcpu, regs)
+}
+
+#[inline(never)]
+fn handle(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
+    let outcome = match Syndrome::decode(guest::syndrome()) {
+        Syndrome::Hvc { imm } => firmware::call(vcpu, regs, imm),
+        Syndrome::DataAbort(abort) => data_abort(vcpu, regs, abort),
+        Syndrome::Sysreg(trap) => sysregs::access(vcpu, regs, trap),
+        // A trapped SMC has not been executed: its caller goes on behind it whatever it asked for.
+        Syndrome::Smc { imm } => {
+            advance();
+            firmware::call(vcpu, regs, imm)
+        }
+        Syndrome::InstrAbort(abort) => instruction_abort(abort),
+        // Not trapped while a vCPU has its CPU for itself; a trap left over means: go on.
+        Syndrome::Wfx(_) => Outcome::Advance,
+        Syndrome::FpAccess
+        | Syndrome::Sve
+        | Syndrome::Sme
+        | Syndrome::PointerAuth
+        | Syndrome::Coprocessor
+        | Syndrome::IllegalState
+        | Syndrome::SError
+        | Syndrome::Unknown { .. } => Outcome::Inject(Exception::Undefined),
+    };
+    apply(outcome)
+}
+
+/// An SError that arrived while the guest ran: nobody can say whose it is, so this VM alone ends.
+pub fn on_serror(vcpu: &mut Vcpu, _regs: &mut GuestRegs) -> Exit {
+    lifecycle::crash(
+        vcpu.vm,
+        format_args!("SError, ESR_EL2 {:#x}", guest::syndrome()),
+    );
+    Exit::Park
+}
+
+fn apply(outcome: Outcome) -> Exit {
+    match outcome {
+        Outcome::Resume => {}
+        Outcome::Advance => advance(),
+        Outcome::Inject(exception) => take_exception(exception),
+        Outcome::Park => return Exit::Park,
+    }
+    Exit::Resume
+}
+
+/// A guest that reads or writes where stage 2 has nothing: a device, or an abort.
+fn data_abort(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort) -> Outcome {
+    let far = guest::fault_address();
+    let refused = Outcome::Inject(Exception::DataAbort {
+        address: (!abort.far_invalid()).then_some(far),
+        write: abort.is_write(),
+        maintenance: abort.is_cache_maintenance(),
+    });
+    match abort.ipa(far, guest::fault_ipa()) {
+        Some(ipa) if abort.is_decoded() => {
+            devices::access(vcpu, regs, abort, ipa).unwrap_or(refused)
+        }
+        _ => refused,
+    }
+}
+
+fn instruction_abort(abort: InstrAbort) -> Outcome {
+    let address = (!abort.far_invalid()).then_some(guest::fault_address());
+    Outcome::Inject(Exception::InstrAbort { address })
+}
+
+/// Moves the guest behind the instruction that trapped.
+fn advance() {
+    let bytes = esr::instruction_bytes(guest::syndrome());
+    guest::set_return(
+        guest::pc().wrapping_add(bytes),
+        advance::behind(guest::pstate()),
+    );
+}
+
+/// Lets the guest take an exception at EL1.
+fn take_exception(exception: Exception) {
+    let from = Interrupted {
+        spsr: guest::pstate(),
+        pc: guest::pc(),
+        vbar: el1::vbar(),
+        sctlr: el1::sctlr(),
+    };
+    let fields = PstateFields::of_cpu(el1::id_register(7, 1), el1::id_register(4, 1));
+    let entry = inject::take(exception, &from, fields);
+    el1::set_elr(entry.elr);
+    el1::set_spsr(entry.spsr);
+    el1::set_esr(entry.esr);
+    if let Some(far) = entry.far {
+        el1::set_far(far);
+    }
+    guest::set_return(entry.pc, entry.pstate);
+}

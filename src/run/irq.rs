@@ -1,0 +1,207 @@
+//! Physical interrupts, and what they mean for the vCPU that this CPU runs.
+
+use super::{machine, outcome::Exit, serial, timers};
+use crate::{
+    arch::{self, guest::GuestRegs},
+    emul::vgic::{ListRegs, Reply, Vgic},
+    hw::gic::{Gic, Taken},
+    spec::{gic::ich_hcr, machine::VIRTUAL_TIMER_INTID},
+    types::{Abort, Access, VcpuId, VcpuSet},
+    vm::{self, Vcpu},
+};
+use core::ops::RangeInclusive;
+
+/// SGI by which a CPU that panics stops the others.
+pub const HALT: u32 = 1;
+/// The virtual timer's PPI on every board (the architecture's recommendation, which device trees confirm).
+pub const VIRTUAL_TIMER: u32 = 27;
+/// The hypervisor timer's PPI.
+pub const HYPERVISOR_TIMER: u32 = 26;
+/// INTIDs that are no interrupts (IHI0069H 2.2.1).
+const SPECIAL: RangeInclusive<u32> = 1020..=1023;
+
+/// An interrupt while the guest ran. One is handled; a further one traps again.
+pub fn on_irq(vcpu: &mut Vcpu, _regs: &mut GuestRegs) -> Exit {
+    handle(vcpu, vcpu.vm.gic.acknowledge());
+    if vcpu.vm.firmware.power.stopping().is_some() {
+        Exit::Park
+    } else {
+        Exit::Resume
+    }
+}
+
+/// Handles all interrupts that are pending while the guest does not run.
+pub fn drain(vcpu: &mut Vcpu) {
+    loop {
+        let taken = vcpu.vm.gic.acknowledge();
+        if SPECIAL.contains(&taken.intid) {
+            return;
+        }
+        handle(vcpu, taken);
+    }
+}
+
+/// Takes one interrupt on behalf of the vCPU of this CPU.
+fn handle(vcpu: &mut Vcpu, taken: Taken) {
+    match taken.intid {
+        // Stays active until the guest deactivates it through its list register.
+        VIRTUAL_TIMER => {
+            vcpu.vm.gic.drop_priority(taken);
+            on_vgic(vcpu, |vgic, id| {
+                vgic.set_line(VIRTUAL_TIMER_INTID, id, true)
+            });
+            return;
+        }
+        HYPERVISOR_TIMER | vm::KICK => refresh(vcpu),
+        intid if SPECIAL.contains(&intid) => return,
+        intid if intid == machine::get().maintenance => refresh_lists(vcpu),
+        _ => return handle_alone(taken),
+    }
+    finish(vcpu.vm.gic, taken);
+}
+
+/// Handles all interrupts that are pending on a CPU without a vCPU.
+pub fn drain_alone() {
+    loop {
+        let taken = machine::get().gic.acknowledge();
+        if SPECIAL.contains(&taken.intid) {
+            return;
+        }
+        handle_alone(taken);
+    }
+}
+
+/// Takes an interrupt that concerns no vCPU of this CPU.
+fn handle_alone(taken: Taken) {
+    let board = machine::get();
+    match taken.intid {
+        HALT => arch::halt(),
+        vm::KICK => {}
+        intid if Some(intid) == board.uart_intid => serial::receive(),
+        // An LPI of a loader that could not be turned off again: it has no active state.
+        intid if intid > *SPECIAL.end() => return board.gic.drop_priority(taken),
+        intid => {
+            log::warn!("interrupt {intid} has no owner: disabled");
+            board.gic.disable(intid);
+        }
+    }
+    finish(&board.gic, taken);
+}
+
+fn finish(gic: &Gic, taken: Taken) {
+    gic.drop_priority(taken);
+    gic.deactivate(taken);
+}
+
+/// Looks at everything that can interrupt the vCPU again: its timers, what it has finished, what others have
+/// sent it.
+pub fn refresh(vcpu: &mut Vcpu) {
+    timers::update(vcpu);
+    refresh_lists(vcpu);
+}
+
+/// Changes the VM's interrupt controller on behalf of the vCPU of this CPU; `change` says whose list registers
+/// are out of date for it.
+pub fn on_vgic(vcpu: &mut Vcpu, change: impl FnOnce(&mut Vgic, VcpuId) -> VcpuSet) {
+    let kick = change(&mut vcpu.vm.vgic.lock(), vcpu.id);
+    spread(vcpu, kick);
+}
+
+/// An access of the guest to its interrupt controller's registers.
+pub fn access(
+    vcpu: &mut Vcpu,
+    at: Access,
+    registers: impl FnOnce(&mut Vgic, VcpuId, Access) -> Result<Reply, Abort>,
+) -> Result<u64, Abort> {
+    let vm = vcpu.vm;
+    let folded = match Vgic::looks_at_state(at.offset) {
+        true => {
+            load(vcpu.vm.gic, &mut vcpu.list_regs);
+            vm.vgic
+                .lock()
+                .fold(vcpu.id, &mut vcpu.list_regs)
+                .union(VcpuSet::one(vcpu.id))
+        }
+        false => VcpuSet::EMPTY,
+    };
+    let reply = registers(&mut vm.vgic.lock(), vcpu.id, at);
+    let kick = reply.map_or(VcpuSet::EMPTY, |reply| reply.kick);
+    spread(vcpu, kick.union(folded));
+    reply.map(|reply| reply.value)
+}
+
+/// A write to ICC_DIR_EL1 that trapped because the interrupt may be in nobody's list register.
+pub fn deactivate(vcpu: &mut Vcpu, intid: u32) {
+    load(vcpu.vm.gic, &mut vcpu.list_regs);
+    let vm = vcpu.vm;
+    let mut vgic = vm.vgic.lock();
+    let folded = vgic.fold(vcpu.id, &mut vcpu.list_regs);
+    let kick = vgic.deactivate(vcpu.id, intid);
+    drop(vgic);
+    spread(vcpu, kick.union(folded).union(VcpuSet::one(vcpu.id)));
+}
+
+/// The virtual interface of a vCPU that begins. What has been sent to it while it was off stood in its former list
+/// registers; new ones mean that it is handed over anew.
+pub fn begin(vcpu: &mut Vcpu) {
+    let gic = vcpu.vm.gic;
+    gic.reset_virtual_interface();
+    vcpu.list_regs = ListRegs::new(gic.list_registers());
+    refresh(vcpu);
+}
+
+/// The virtual interface of a vCPU that wakes without state: what its list registers held goes to the distributor,
+/// which has kept its own, and comes back into new ones.
+pub fn resume(vcpu: &mut Vcpu) {
+    load(vcpu.vm.gic, &mut vcpu.list_regs);
+    let kick = vcpu.vm.vgic.lock().fold(vcpu.id, &mut vcpu.list_regs);
+    vcpu.vm.kick(kick.without(vcpu.id));
+    begin(vcpu);
+}
+
+/// Takes back what the vCPU's list registers hold, when it leaves the guest for good: nobody may wait for it,
+/// and the board's interrupts that it had go back.
+pub fn quiesce(vcpu: &mut Vcpu) {
+    load(vcpu.vm.gic, &mut vcpu.list_regs);
+    let vm = vcpu.vm;
+    let mut vgic = vm.vgic.lock();
+    let folded = vgic.fold(vcpu.id, &mut vcpu.list_regs);
+    let kick = vgic.reset_vcpu(vcpu.id).union(folded);
+    let _ = vgic.fill(vcpu.id, &mut vcpu.list_regs);
+    drop(vgic);
+    store(vcpu.vm.gic, &mut vcpu.list_regs);
+    vm.kick(kick.without(vcpu.id));
+}
+
+/// Refreshes this CPU's list registers when its vCPU is in `kick`, and kicks the others.
+fn spread(vcpu: &mut Vcpu, kick: VcpuSet) {
+    if kick.contains(vcpu.id) {
+        refresh_lists(vcpu);
+    }
+    vcpu.vm.kick(kick.without(vcpu.id));
+}
+
+/// List registers to state and state to list registers.
+pub fn refresh_lists(vcpu: &mut Vcpu) {
+    load(vcpu.vm.gic, &mut vcpu.list_regs);
+    let kick = vcpu.vm.vgic.lock().fill(vcpu.id, &mut vcpu.list_regs);
+    store(vcpu.vm.gic, &mut vcpu.list_regs);
+    vcpu.vm.kick(kick.without(vcpu.id));
+}
+
+/// Reads what the guest may have changed.
+fn load(gic: &Gic, lists: &mut ListRegs) {
+    let used = lists.lr.get_mut(..lists.used).unwrap_or_default();
+    let (vmcr, hcr) = gic.read_virtual(used);
+    lists.vmcr = vmcr;
+    lists.eoi_count = ich_hcr::eoi_count(hcr);
+}
+
+/// Writes what has changed, and gives back the board's interrupts that nobody needs any more.
+fn store(gic: &Gic, lists: &mut ListRegs) {
+    gic.write_virtual(&lists.lr, lists.dirty, lists.hcr);
+    lists.dirty = 0;
+    for intid in lists.release.drain(..) {
+        gic.release(intid.into());
+    }
+}

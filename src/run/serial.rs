@@ -1,0 +1,215 @@
+//! The board's serial line: everybody's output, and the input of the VM in focus.
+
+use super::machine;
+use crate::{
+    config::board::{self, UartKind},
+    console::{self, Console, Input},
+    hw::{mini_uart::MiniUart, pl011::Pl011},
+    mm::el2_map::Memory,
+    spec::machine::UART_INTID,
+    sync::Mutex,
+    types::VmId,
+};
+use core::fmt::{self, Write};
+use log::{Level, LevelFilter, Metadata, Record};
+
+/// Bytes that are taken from the UART at one interrupt: its FIFO and as many again.
+const BURST: usize = 64;
+/// How often a panic tries to get the line from a CPU that may never give it back.
+const PATIENCE: u32 = 1_000_000;
+
+/// The board's UART, by kind.
+#[derive(Clone, Copy)]
+#[repr(u8)] // Silent is all zeros, so that the line takes no room in the image
+pub enum Port {
+    /// There is none that we can drive: output is kept in the log only.
+    Silent,
+    /// PL011.
+    Pl011(Pl011),
+    /// The BCM2835's mini-UART.
+    MiniUart(MiniUart),
+}
+
+impl Port {
+    /// The UART that the board has, if its registers are mapped.
+    pub fn of(board: Option<&board::Uart>, memory: &Memory) -> Self {
+        let mapped = board.and_then(|uart| Some((uart.kind, memory.device(uart.regs)?)));
+        match mapped {
+            None => Self::Silent,
+            Some((UartKind::Pl011, registers)) => Self::Pl011(Pl011::new(registers)),
+            Some((UartKind::Bcm2835Aux, registers)) => Self::MiniUart(MiniUart::new(registers)),
+        }
+    }
+
+    fn get(&mut self) -> Option<u8> {
+        match self {
+            Self::Silent => None,
+            Self::Pl011(uart) => uart.get(),
+            Self::MiniUart(uart) => uart.get(),
+        }
+    }
+}
+
+impl console::Uart for Port {
+    fn put(&mut self, byte: u8) {
+        match self {
+            Self::Silent => {}
+            Self::Pl011(uart) => uart.put(byte),
+            Self::MiniUart(uart) => uart.put(byte),
+        }
+    }
+}
+
+struct Line {
+    console: Console,
+    port: Port,
+}
+
+static LINE: Mutex<Line> = Mutex::new(Line {
+    console: Console::new(),
+    port: Port::Silent,
+});
+
+/// Opens the board's UART.
+pub fn open(port: Port) {
+    LINE.lock().port = port;
+}
+
+/// Waits until all output is on the wire: who turns the board off would cut it short.
+pub fn flush() {
+    match &mut LINE.lock().port {
+        Port::Silent => {}
+        Port::Pl011(uart) => uart.flush(),
+        Port::MiniUart(uart) => uart.flush(),
+    }
+}
+
+/// From here on received bytes raise the UART's interrupt.
+pub fn enable_input() {
+    match &mut LINE.lock().port {
+        Port::Silent => {}
+        Port::Pl011(uart) => uart.enable_receive_interrupt(),
+        Port::MiniUart(uart) => uart.enable_receive_interrupt(),
+    }
+}
+
+/// A line of the hypervisor, at column 0.
+pub fn print(text: fmt::Arguments) {
+    let line = &mut *LINE.lock();
+    line.console.print(text, &mut line.port);
+}
+
+/// A VM exists; VMs are added in the bundle's order.
+pub fn add(name: &str) {
+    let _ = LINE.lock().console.add(name);
+}
+
+/// A VM is about to run; the first one has the focus.
+pub fn expect(vm: VmId) {
+    let line = &mut *LINE.lock();
+    line.console.started(vm, &mut line.port);
+}
+
+/// A VM runs no more: what it has left unfinished is shown, then the line tells.
+pub fn stopped(vm: VmId, text: fmt::Arguments) {
+    let line = &mut *LINE.lock();
+    line.console.print(text, &mut line.port);
+    line.console.stopped(vm, &mut line.port);
+}
+
+/// A guest's UART has sent a byte. Whether [`settle`] is to be called once the guest is quiet.
+#[must_use]
+pub fn guest_output(vm: VmId, byte: u8) -> bool {
+    let line = &mut *LINE.lock();
+    line.console.output(vm, byte, &mut line.port);
+    line.console.owes()
+}
+
+/// Writes the unfinished line of the VM in focus again.
+pub fn settle() {
+    let line = &mut *LINE.lock();
+    line.console.settle(&mut line.port);
+}
+
+/// The UART's interrupt: bytes for guests, or commands. It is not cleared but ends when the FIFO is empty (DDI0183G
+/// 3.4), so that bytes beyond the burst raise it again.
+pub fn receive() {
+    for _ in 0..BURST {
+        let input = {
+            let line = &mut *LINE.lock();
+            let Some(byte) = line.port.get() else { return };
+            line.console.input(byte, &mut line.port)
+        };
+        if let Input::Vm(vm, byte) = input {
+            deliver(vm, byte);
+        }
+    }
+}
+
+/// Puts a byte into a guest's UART. One that it has no room for is lost, as on a serial line.
+fn deliver(vm: VmId, byte: u8) {
+    if let Some(vm) = machine::vms().find(|other| other.id == vm) {
+        let mut uart = vm.uart.lock();
+        let received = uart.send(byte);
+        vm.set_spi(UART_INTID, received.line);
+    }
+}
+
+/// A line of a hypervisor that comes to its end; the line is not waited for when its holder may be dead.
+pub fn emergency(text: fmt::Arguments) {
+    for _ in 0..PATIENCE {
+        if let Some(mut line) = LINE.try_lock() {
+            let line = &mut *line;
+            line.console
+                .print(format_args!("bulkhead: {text}"), &mut line.port);
+            return;
+        }
+        core::hint::spin_loop();
+    }
+    // The holder was stopped in the middle: write past it.
+    if let Some(port) = machine::try_get().map(|board| board.emergency_uart) {
+        let _ = Raw(port).write_fmt(format_args!("\r\nbulkhead: {text}\r\n"));
+    }
+}
+
+struct Raw(Port);
+
+impl Write for Raw {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes()
+            .for_each(|byte| console::Uart::put(&mut self.0, byte));
+        Ok(())
+    }
+}
+
+/// Log records go out as lines of the hypervisor.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record) {
+        if self.enabled(record.metadata()) {
+            let level = match record.level() {
+                Level::Error => "error",
+                Level::Warn => "warning",
+                Level::Info => "info",
+                Level::Debug => "debug",
+                Level::Trace => "trace",
+            };
+            print(format_args!("bulkhead: {level}: {}", record.args()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sends log records of `level` and above to the line.
+pub fn init_log(level: LevelFilter) {
+    static LOGGER: Logger = Logger;
+    // The first call counts; there is no other.
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(level);
+}

@@ -1,0 +1,54 @@
+//! Trapped system registers, applied.
+
+use super::{irq, outcome::Outcome, timers};
+use crate::{
+    arch::{el1, guest::GuestRegs},
+    emul::{
+        id_registers::View,
+        inject::Exception,
+        sysreg::{self, Outcome as Answer},
+        timer::Register,
+    },
+    spec::{esr::SysregTrap, gic::GicVersion, sysreg::SysReg},
+    types::Op,
+    vm::Vcpu,
+};
+
+/// Carries out an MRS or MSR.
+pub fn access(vcpu: &mut Vcpu, regs: &mut GuestRegs, trap: SysregTrap) -> Outcome {
+    let op = match trap.is_read() {
+        true => Op::Read,
+        false => Op::Write(regs.get(trap.rt())),
+    };
+    let view = View {
+        gicv3: vcpu.vm.gic.version() == GicVersion::V3,
+        pa_range: 2,
+    };
+    match sysreg::access(trap.register(), op, &view, raw) {
+        Ok(Answer::Value(value)) => regs.set(trap.rt(), value),
+        Ok(Answer::Ignored) => {}
+        Ok(Answer::Timer(register)) => timer(vcpu, regs, trap, register, op),
+        Ok(Answer::Sgi { register, value }) => {
+            irq::on_vgic(vcpu, |vgic, id| vgic.send_sgi(id, register, value));
+        }
+        Ok(Answer::Deactivate(intid)) => irq::deactivate(vcpu, intid),
+        Err(_) => return Outcome::Inject(Exception::Undefined),
+    }
+    Outcome::Advance
+}
+
+fn timer(vcpu: &mut Vcpu, regs: &mut GuestRegs, trap: SysregTrap, register: Register, op: Op) {
+    let now = el1::counter();
+    match op {
+        Op::Read => regs.set(trap.rt(), vcpu.physical_timer.read(register, now)),
+        Op::Write(value) => {
+            vcpu.physical_timer.write(register, value, now);
+            timers::update(vcpu);
+        }
+    }
+}
+
+/// What the CPU itself says of an ID register.
+fn raw(register: SysReg) -> u64 {
+    el1::id_register(register.crm() as u8, register.op2() as u8)
+}

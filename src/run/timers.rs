@@ -1,0 +1,86 @@
+//! Time for those that need to be woken: the emulated physical timer of this CPU's vCPU, the VM's RTC, which one
+//! vCPU looks after, and the console after lines of this vCPU. All stand on the hypervisor timer (CNTHP).
+
+use super::{irq, serial};
+use crate::{
+    arch::el1,
+    spec::machine::{PHYSICAL_TIMER_INTID, RTC_INTID, VIRTUAL_TIMER_INTID},
+    types::VcpuId,
+    vm::Vcpu,
+};
+
+/// The vCPU that looks after the RTC's alarm.
+pub const RTC_KEEPER: VcpuId = VcpuId::new(0);
+/// ENABLE of CNTHP_CTL_EL2 and CNTV_CTL_EL0.
+const ENABLE: u64 = 1;
+/// CNTV_CTL_EL0.ISTATUS.
+const ISTATUS: u64 = 1 << 2;
+/// What the virtual timer's line depends on: ENABLE, IMASK, ISTATUS.
+const CNTV_LINE: u64 = 0b111;
+
+/// Seconds of the board's counter: the time base of RTCs.
+pub fn seconds() -> u64 {
+    el1::counter() / frequency()
+}
+
+/// `ticks` of the board's counter in microseconds.
+pub fn microseconds(ticks: u64) -> u64 {
+    let (seconds, rest) = (ticks / frequency(), ticks % frequency());
+    seconds.saturating_mul(1_000_000) + rest.saturating_mul(1_000_000) / frequency()
+}
+
+/// Ticks of the board's counter per second; its firmware may have left CNTFRQ_EL0 at 0.
+fn frequency() -> u64 {
+    el1::counter_frequency().max(1)
+}
+
+/// Brings the inputs of the interrupt controller up to date with the clock, and sets the hypervisor timer for
+/// the next change.
+pub fn update(vcpu: &mut Vcpu) {
+    let now = el1::counter();
+    let line = vcpu.physical_timer.line(now);
+    let virtual_line = el1::cntv_ctl() & CNTV_LINE == ENABLE | ISTATUS;
+    irq::on_vgic(vcpu, |vgic, id| {
+        let kick = vgic.set_line(PHYSICAL_TIMER_INTID, id, line);
+        // The guest may have moved or masked its virtual timer without taking the interrupt.
+        match virtual_line {
+            true => kick,
+            false => kick.union(vgic.set_line(VIRTUAL_TIMER_INTID, id, false)),
+        }
+    });
+    // While the line is up there is nothing to wait for but the guest.
+    let timer = vcpu.physical_timer.deadline().filter(|_| !line);
+    let rtc = match vcpu.id {
+        RTC_KEEPER => update_rtc(vcpu),
+        _ => None,
+    };
+    if vcpu.settle_at.is_some_and(|at| at <= now) {
+        vcpu.settle_at = None;
+        serial::settle();
+    }
+    let deadlines = [timer, rtc, vcpu.settle_at];
+    match deadlines.into_iter().flatten().min() {
+        Some(at) => {
+            el1::set_cnthp_cval(at);
+            el1::set_cnthp_ctl(ENABLE);
+        }
+        None => el1::set_cnthp_ctl(0),
+    }
+}
+
+/// The RTC's interrupt as of now, and the counter value at which it changes.
+fn update_rtc(vcpu: &mut Vcpu) -> Option<u64> {
+    let mut rtc = vcpu.vm.rtc.lock();
+    let line = rtc.advance(seconds());
+    irq::on_vgic(vcpu, |vgic, id| vgic.set_line(RTC_INTID, id, line));
+    let deadline = rtc.deadline();
+    deadline.map(|seconds| seconds.saturating_mul(frequency()))
+}
+
+/// The VM in focus gets its unfinished line back as soon as this vCPU has printed nothing for a tenth of a second.
+pub fn settle_soon(vcpu: &mut Vcpu) {
+    let at = el1::counter().saturating_add(frequency() / 10);
+    if vcpu.settle_at.replace(at).is_none() {
+        update(vcpu);
+    }
+}

@@ -1,0 +1,71 @@
+//! The loop of a vCPU: wait until it is on, run it, see why it left.
+
+use super::{irq, lifecycle, timers};
+use crate::{
+    arch::{
+        self, el1,
+        guest::{self, GuestRegs},
+        mmu,
+    },
+    emul::{power::Entry, timer::Timer},
+    spec::translation,
+    types::{Gpr, Mpidr},
+    vm::{BOOT_VCPU, Vcpu},
+};
+
+/// Runs `vcpu` on this CPU for ever.
+pub fn run(vcpu: &mut Vcpu) -> ! {
+    let vm = vcpu.vm;
+    mmu::load_stage2(translation::vtcr(mmu::physical_address_bits()), vm.vttbr);
+    arch::tlb::invalidate_guest();
+    el1::configure(Mpidr::of_vcpu(vcpu.id), vm.counter_offset);
+    if vcpu.id == BOOT_VCPU && !vm.config.manual_start {
+        lifecycle::start(vm);
+    }
+    loop {
+        irq::drain(vcpu);
+        if let Some(event) = vm.firmware.power.parked(vcpu.id) {
+            // The last of the VM's vCPUs to park carries out what was asked for.
+            lifecycle::finish(vm, event);
+        } else if let Some(entry) = vm.firmware.power.take_entry(vcpu.id) {
+            start(vcpu, entry);
+            enter(vcpu);
+            stop(vcpu);
+        } else {
+            arch::wait_for_interrupt();
+        }
+    }
+}
+
+/// Gives the vCPU the state of a CPU that has just been turned on (DEN0022F.b, initial state of a core).
+fn start(vcpu: &mut Vcpu, entry: Entry) {
+    el1::reset_virtual_timer();
+    irq::begin(vcpu);
+    reset(&mut vcpu.regs, entry);
+}
+
+/// Has the guest begin at `entry` with nothing in its registers but what DEN0022F.b 6.4 wants. Its timers and its
+/// interrupt controller are not touched.
+pub fn reset(regs: &mut GuestRegs, entry: Entry) {
+    el1::reset(entry.big_endian);
+    *regs = GuestRegs::default();
+    regs.set(Gpr::from_field(0), entry.context);
+    guest::set_return(entry.pc, el1::START_PSTATE);
+}
+
+fn enter(vcpu: &mut Vcpu) {
+    let mut regs = vcpu.regs.clone();
+    guest::enter(&mut regs, vcpu);
+    vcpu.regs = regs;
+}
+
+/// Takes back what the vCPU holds of the hardware: its timers are silenced and its interrupts are deactivated.
+fn stop(vcpu: &mut Vcpu) {
+    el1::set_cntv_ctl(0);
+    vcpu.physical_timer = Timer::new();
+    timers::update(vcpu);
+    match core::mem::take(&mut vcpu.frozen) {
+        true => irq::refresh_lists(vcpu),
+        false => irq::quiesce(vcpu),
+    }
+}

@@ -1,0 +1,164 @@
+//! Boards: CPU models, load addresses, exception levels, what is missing.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use qemu_tests::{Bundle, Machine, Vm, artifacts, report_of};
+
+use super::{Group, linux::asked, single};
+
+pub fn groups() -> Vec<Group> {
+    let mut groups = Vec::new();
+    for cpu in ["cortex-a57", "cortex-a72", "neoverse-n1", "max"] {
+        groups.push(single(&format!("boards::cpu_{cpu}"), move |test| {
+            linux_boots(test, Machine::new().cpu(cpu), "7")
+        }));
+    }
+    for offset in [0x40_0000, 0x0c60_0000] {
+        groups.push(single(
+            &format!("boards::load_offset_{offset:#x}"),
+            move |test| linux_boots(test, Machine::new().firmware(loaded_at(offset)?), "6.1"),
+        ));
+    }
+    groups.push(single("boards::without_bulkhead", without_bulkhead));
+    groups.push(single("boards::restart", |test| {
+        restart(test, Machine::new())
+    }));
+    groups.push(single("boards::no_initrd", |test| {
+        ends_with(test, Machine::new(), "(?i)bulkhead: .*initrd")
+    }));
+    groups.push(single("boards::entered_at_el1", |test| {
+        says(test, Machine::new().board("virt,gic-version=3"), "EL1")
+    }));
+    groups.push(single("boards::entered_at_el3", |test| {
+        says(test, at_el3()?, "EL3")
+    }));
+    groups
+}
+
+/// A machine with two vCPUs on that board: checks, then off.
+fn linux_boots(test: &str, machine: Machine, line: &str) -> Result<()> {
+    let vm = Vm::linux("alpha", line, "tasks")
+        .cpus(2)
+        .bootargs("cpus=2 psci=1.3");
+    let mut session = machine.bundle(Bundle::new().vm(vm)).start(test)?;
+    asked(&mut session, "alpha", 1)?;
+    session.send("check\n")?;
+    asked(&mut session, "alpha", 2)?;
+    session.send("poweroff\n")?;
+    let ended = session.finish_well()?;
+    ensure!(
+        ended.text.contains("bulkhead: vm alpha: off"),
+        "no event line"
+    );
+    report_of("alpha", &ended.text)?.verdict()
+}
+
+/// The same kernel, scripts and checks on QEMU's own machine and PSCI: what fails here is not Bulkhead's doing.
+fn without_bulkhead(test: &str) -> Result<()> {
+    let mut session = Machine::new()
+        .board("virt,gic-version=3")
+        .memory("512M")
+        .firmware(artifacts::linux("6.1"))
+        .initrd(artifacts::initramfs())
+        .arguments([
+            "-append",
+            "console=ttyAMA0 vm=alpha run=tasks cpus=4 psci=1.1 suspend=no",
+        ])
+        .start(test)?;
+    asked(&mut session, "alpha", 1)?;
+    session.send("check\n")?;
+    asked(&mut session, "alpha", 2)?;
+    session.send("poweroff\n")?;
+    report_of("alpha", &session.finish_well()?.text)?.verdict()
+}
+
+/// Bulkhead with another text_offset in its Image header (bytes 8 to 15): QEMU puts it there, counted from the start of RAM.
+pub fn loaded_at(offset: u64) -> Result<PathBuf> {
+    let mut image = fs::read(artifacts::firmware())?;
+    image
+        .get_mut(8..16)
+        .context("the image has no header")?
+        .copy_from_slice(&offset.to_le_bytes());
+    let path = artifacts::build(&format!("tests/bulkhead-{offset:x}.bin"));
+    fs::write(&path, image)?;
+    Ok(path)
+}
+
+/// SYSTEM_RESET starts a machine from pristine images on clear memory, as often as it is asked for; the one beside it goes on.
+pub fn restart(test: &str, machine: Machine) -> Result<()> {
+    let bundle = Bundle::new()
+        .vm(Vm::bare("again", "heartbeat"))
+        .vm(Vm::bare("witness", "heartbeat"));
+    let mut session = machine.bundle(bundle).start(test)?;
+    for _ in 0..20 {
+        session.expect_of("again", "@again@ ok 2 - .*\n(.*\n)*?@again@ # beat 2\n")?;
+        session.focus(0)?;
+        session.send("r")?;
+        session.expect_of("again", r"bulkhead: vm again: reset\b")?;
+    }
+    for (index, vm) in ["again", "witness"].into_iter().enumerate() {
+        session.expect_of(vm, &format!("@{vm}@ # beat"))?;
+        session.focus(index)?;
+        session.send("q")?;
+        session.expect_of(vm, &format!(r"bulkhead: vm {vm}: off\b"))?;
+    }
+    let ended = session.finish_well()?;
+    ensure!(
+        !ended.text.contains("not ok"),
+        "a restarted machine found what its former life left"
+    );
+    Ok(())
+}
+
+/// One line of Bulkhead's that has the pattern in it, and a power-off with a status that tells of failure.
+pub fn ends_with(test: &str, machine: Machine, pattern: &str) -> Result<()> {
+    let mut session = machine.limit(60).start(test)?;
+    session.expect(pattern)?;
+    let ended = session.finish()?;
+    ensure!(
+        ended.status.code() == Some(1),
+        "the status is {}",
+        ended.status
+    );
+    Ok(())
+}
+
+/// One line that has the word in it, and no more: Bulkhead stops.
+fn says(test: &str, machine: Machine, word: &str) -> Result<()> {
+    let mut session = machine.limit(60).start(test)?;
+    session.expect(&format!(r"(?m)^.*\b{word}\b.*\n"))?;
+    let lines = session.text().lines().filter(|line| !line.is_empty());
+    ensure!(lines.count() == 1, "more than one line: {}", session.text());
+    Ok(())
+}
+
+/// A board that starts Bulkhead at EL3: QEMU's loader puts a stub and the image into RAM, and the stub puts the device tree's address,
+/// the start of RAM, into x0.
+fn at_el3() -> Result<Machine> {
+    let (stub_at, image_at) = (0x4800_0000u64, 0x4820_0000u64);
+    let stub: [u32; 3] = [
+        0xd2a8_0000,                                           // mov x0, #0x40000000
+        0x1400_0000 | (((image_at - stub_at) as u32 - 4) / 4), // b image
+        0,
+    ];
+    let path = artifacts::build("tests/el3-stub.bin");
+    let bytes: Vec<u8> = stub.iter().flat_map(|word| word.to_le_bytes()).collect();
+    fs::write(&path, bytes)?;
+    let load = |file: PathBuf, address| {
+        format!(
+            "loader,file={},addr={address:#x},force-raw=on",
+            file.display()
+        )
+    };
+    Ok(Machine::new()
+        .board("virt,secure=on,gic-version=3")
+        .cpus(1)
+        .without_firmware()
+        .arguments(["-device".to_owned(), load(artifacts::firmware(), image_at)])
+        .arguments(["-device".to_owned(), load(path, stub_at)])
+        .arguments([
+            "-device".to_owned(),
+            format!("loader,addr={stub_at:#x},cpu-num=0"),
+        ]))
+}

@@ -1,0 +1,337 @@
+//! Bundles with mistakes: one clear line for each, and the machines that are right start.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use qemu_tests::{Bundle, Image, Machine, Vm, artifacts};
+use regex::Regex;
+
+use super::{Group, Shared, single};
+
+/// A machine that cannot start, and what its one line has to say behind `/configurations/NAME: ` or elsewhere.
+struct Case {
+    name: &'static str,
+    vm: fn(Vm) -> Vm,
+    line: &'static str,
+}
+
+const fn case(name: &'static str, vm: fn(Vm) -> Vm, line: &'static str) -> Case {
+    Case { name, vm, line }
+}
+
+/// Where each is a change of a machine that would be right.
+const CASES: [Case; 26] = [
+    case(
+        "cpus-0",
+        |vm| vm.cpus(0),
+        r"cpus = .*\b0x?0*\b.*, allowed: 1 to 32",
+    ),
+    case(
+        "cpus-33",
+        |vm| vm.cpus(33),
+        r"cpus = .*(33|0x21)\b.*, allowed: 1 to 32",
+    ),
+    case(
+        "cpus-text",
+        |vm| vm.property("cpus", "\"two\""),
+        r"cpus = .*two.*, allowed: 1 to 32",
+    ),
+    case(
+        "cpus-more-than-board",
+        |vm| vm.cpus(32),
+        r"cpus = .*(32|0x20)\b.*, allowed: ",
+    ),
+    case(
+        "memory-0",
+        |vm| vm.memory_mib(0),
+        r"memory-mib = .*, allowed: 1 to ",
+    ),
+    case(
+        "memory-more-than-board",
+        |vm| vm.memory_mib(100_000),
+        r"memory-mib = <100000>: .* do not fit, [0-9]+ MiB are free",
+    ),
+    case(
+        "psci-0.3",
+        |vm| vm.psci("0.3"),
+        r#"psci-version = "0\.3", allowed: 0\.1, 0\.2, 1\.0, 1\.1, 1\.2, 1\.3"#,
+    ),
+    case(
+        "psci-number",
+        |vm| vm.property("psci-version", "<1>"),
+        r"psci-version = .*, allowed: 0\.1, 0\.2",
+    ),
+    case(
+        "psci-empty",
+        |vm| vm.psci(""),
+        r#"psci-version = "", allowed: 0\.1, 0\.2"#,
+    ),
+    case(
+        "method-hvx",
+        |vm| vm.conduit("hvx"),
+        r#"psci-method = "hvx", allowed: hvc, smc"#,
+    ),
+    case(
+        "hide-mandatory",
+        |vm| vm.property("psci-hide", "\"SYSTEM_SUSPEND\", \"CPU_ON\""),
+        r#"psci-hide = "SYSTEM_SUSPEND", "CPU_ON", allowed: MIGRATE, .*SYSTEM_OFF2"#,
+    ),
+    case(
+        "ids-twice",
+        |vm| vm.psci("0.1").property("psci-cpu-off", "<0x95c1ba60>"),
+        r"psci-cpu-off = <0x95c1ba60>, allowed: an id that no other function of PSCI 0\.1 has",
+    ),
+    case(
+        "id-list",
+        |vm| vm.property("psci-cpu-on", "<1 2>"),
+        r"psci-cpu-on = <1 2>, allowed: one function id",
+    ),
+    case(
+        "bitmap-2",
+        |vm| vm.property("smccc-std-hyp-bmap", "<2>"),
+        r"smccc-std-hyp-bmap = <2>, allowed: 0 to 1",
+    ),
+    case(
+        "affinity-9",
+        |vm| vm.property("cpu-affinity", "<0 9>"),
+        r"cpu-affinity = .*9.*, allowed: .*0 to 3",
+    ),
+    case(
+        "on-crash-ignore",
+        |vm| vm.property("on-crash", "\"ignore\""),
+        r#"on-crash = "ignore", allowed: halt, restart"#,
+    ),
+    case(
+        "manual-start-1",
+        |vm| vm.property("manual-start", "<1>"),
+        r"manual-start = .*1.*, allowed: no value",
+    ),
+    case(
+        "bootargs-cells",
+        |vm| vm.without("bootargs").property("bootargs", "<0xff>"),
+        r"bootargs = <255>, allowed: a string",
+    ),
+    case(
+        "kernel-missing",
+        |vm| vm.without("kernel"),
+        r"kernel is missing",
+    ),
+    case(
+        "kernel-nowhere",
+        |vm| vm.refers_to("kernel", "nowhere"),
+        r#"kernel = "nowhere", allowed: the name of a node of /images"#,
+    ),
+    case(
+        "ramdisk-nowhere",
+        |vm| vm.refers_to("ramdisk", "nowhere"),
+        r#"ramdisk = "nowhere", allowed: the name of a node of /images"#,
+    ),
+    case(
+        "kernel-no-image",
+        |vm| vm.kernel(Image::kernel(text_file())),
+        r".",
+    ),
+    case(
+        "kernel-no-gzip",
+        |vm| vm.kernel(Image::kernel(text_file()).compression("gzip")),
+        r".",
+    ),
+    case(
+        "kernel-gzip-late",
+        |vm| vm.kernel(Image::kernel(late_file()).compression("gzip").hash(None)),
+        r"gzip|CRC",
+    ),
+    case(
+        "ramdisk-over-ram",
+        |vm| vm.ramdisk(Image::ramdisk(artifacts::linux("6.1"))),
+        r".",
+    ),
+    case("fdt-broken", |vm| vm.fdt(Image::fdt(text_file())), r"."),
+];
+
+/// A file that is neither kernel nor device tree nor gzip.
+fn text_file() -> std::path::PathBuf {
+    artifacts::build("tests/text")
+}
+
+/// A kernel's gzip data that are wrong in their CRC alone (RFC 1952 2.3.1): nobody knows before it is unpacked.
+fn late_file() -> std::path::PathBuf {
+    artifacts::build("tests/late.gz")
+}
+
+fn write_late_file() -> Result<()> {
+    let (guest, late) = (artifacts::guest("heartbeat"), late_file());
+    let compress = format!("gzip -n < '{}' > '{}'", guest.display(), late.display());
+    artifacts::run(Command::new("sh").args(["-c", &compress]))?;
+    let mut bytes = fs::read(&late)?;
+    let crc = bytes.len().checked_sub(8).and_then(|at| bytes.get_mut(at));
+    *crc.context("gzip wrote too little")? ^= 1;
+    fs::write(late, bytes)?;
+    Ok(())
+}
+
+pub fn groups() -> Vec<Group> {
+    vec![
+        mistakes(),
+        single("bundles::damaged_hash", damaged_hash),
+        single("bundles::two_of_one_name", two_of_one_name),
+        single("bundles::truncated", |test| {
+            refused(
+                test,
+                Bundle::new()
+                    .vm(good())
+                    .damaged(|b| b.truncate(b.len() / 2)),
+                "(?i)bundle: .*\n",
+            )
+        }),
+        single("bundles::no_vm", |test| {
+            refused(
+                test,
+                Bundle::new().damaged(|_| ()),
+                "(?i)bundle: .*bulkhead,vm.*\n",
+            )
+        }),
+        single("bundles::neither_fit_nor_image", |test| {
+            fs::write(text_file(), TEXT)?;
+            let mut session = Machine::new().initrd(text_file()).limit(60).start(test)?;
+            session.expect("(?i)bundle: .*\n")?;
+            let ended = session.finish()?;
+            ensure!(
+                ended.status.code() == Some(1),
+                "the status is {}",
+                ended.status
+            );
+            Ok(())
+        }),
+    ]
+}
+
+const TEXT: &str = "This is no kernel, and no device tree either. DAMAGE-HERE\n";
+
+fn good() -> Vm {
+    Vm::bare("good", "heartbeat")
+}
+
+/// All cases in one bundle behind a good machine.
+fn mistakes() -> Group {
+    let run = Shared::new("bundles", |test| {
+        fs::write(text_file(), TEXT)?;
+        write_late_file()?;
+        let bundle = CASES.iter().fold(Bundle::new().vm(good()), |bundle, case| {
+            bundle.vm((case.vm)(Vm::bare(case.name, "heartbeat")))
+        });
+        let mut session = Machine::new()
+            .bundle(bundle)
+            .limit(120)
+            .start(&format!("{test}::mistakes"))?;
+        the_good_one_lives(&mut session)?;
+        Ok(session.finish()?.text)
+    });
+    let mut group: Group = CASES
+        .iter()
+        .map(|case| run.trial(case.name, |text| one_line(text, case.name, case.line)))
+        .collect();
+    group.push(run.trial("summary_tells_of_failure", |text: &String| {
+        ensure!(!text.contains("panic"), "a panic");
+        let summary = text.lines().find(|l| l.starts_with("bulkhead: summary: "));
+        let summary = summary.context("no summary")?;
+        ensure!(summary.contains(" good off, "), "{summary}");
+        for case in CASES {
+            let state = format!("{} not started", case.name);
+            ensure!(summary.contains(&state), "{summary}");
+        }
+        Ok(())
+    }));
+    group
+}
+
+/// Exactly one line names the machine, besides lines of its events, and it matches.
+fn one_line(text: &str, vm: &str, pattern: &str) -> Result<()> {
+    let naming: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            line.contains(&format!("/configurations/{vm}:")) || line.contains(&format!("vm {vm}:"))
+        })
+        .collect();
+    ensure!(
+        !text.contains(&format!("vm {vm}: on,")),
+        "it started: {naming:?}"
+    );
+    ensure!(!text.contains(&format!("@{vm}@")), "it ran");
+    ensure!(naming.len() == 1, "not one line but these: {naming:#?}");
+    let pattern = Regex::new(pattern)?;
+    ensure!(
+        naming.iter().all(|line| pattern.is_match(line)),
+        "/{pattern}/ does not match: {naming:?}"
+    );
+    Ok(())
+}
+
+fn the_good_one_lives(session: &mut qemu_tests::Session) -> Result<()> {
+    session.expect_of("good", "@good@ # beat")?;
+    session.focus(0)?;
+    session.send("q")?;
+    session.expect_of("good", r"bulkhead: vm good: off\b")?;
+    Ok(())
+}
+
+/// One flipped bit in the ramdisk of one machine.
+fn damaged_hash(test: &str) -> Result<()> {
+    fs::write(text_file(), TEXT)?;
+    let bundle = Bundle::new()
+        .vm(Vm::bare("victim", "heartbeat").ramdisk(Image::ramdisk(text_file())))
+        .vm(good())
+        .damaged(|bytes| {
+            let place = bytes.windows(11).position(|w| w == b"DAMAGE-HERE");
+            if let Some(byte) = place.and_then(|at| bytes.get_mut(at)) {
+                *byte ^= 1;
+            }
+        });
+    let mut session = Machine::new().bundle(bundle).limit(120).start(test)?;
+    session.expect(r"/images/image-1/hash-1: .*damaged")?;
+    the_good_one_lives(&mut session)?;
+    let ended = session.finish()?;
+    ensure!(!ended.text.contains("@victim@"), "the victim ran");
+    ensure!(
+        ended.status.code() == Some(1),
+        "the status is {}",
+        ended.status
+    );
+    Ok(())
+}
+
+/// dtc takes no two nodes of one name, so the second is renamed in the file.
+fn two_of_one_name(test: &str) -> Result<()> {
+    let bundle = Bundle::new()
+        .vm(Vm::bare("good", "heartbeat"))
+        .vm(Vm::bare("gooe", "heartbeat").property("cpus", "<2>"))
+        .damaged(|bytes| {
+            let place = bytes.windows(5).position(|w| w == b"gooe\0");
+            if let Some(byte) = place.and_then(|at| bytes.get_mut(at + 3)) {
+                *byte = b'd';
+            }
+        });
+    let mut session = Machine::new().bundle(bundle).limit(120).start(test)?;
+    the_good_one_lives(&mut session)?;
+    let ended = session.finish()?;
+    let lines = ended
+        .text
+        .lines()
+        .filter(|l| l.contains("/configurations/good:"));
+    ensure!(lines.count() == 1, "there is not one line for the second");
+    Ok(())
+}
+
+/// Nothing can start: one line, then power-off.
+fn refused(test: &str, bundle: Bundle, line: &str) -> Result<()> {
+    let mut session = Machine::new().bundle(bundle).limit(60).start(test)?;
+    session.expect(line)?;
+    let ended = session.finish()?;
+    ensure!(
+        ended.status.code() == Some(1),
+        "the status is {}",
+        ended.status
+    );
+    ensure!(!ended.text.contains("@good@"), "a machine ran");
+    Ok(())
+}

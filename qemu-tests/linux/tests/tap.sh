@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # TAP lines that begin with @HOST@: see qemu-tests/src/tap.rs.
 host=$(hostname)
+dmesg -n 1 # a line of the kernel's would stand in the middle of one of ours
 results=0
 
 say() { echo "@$host@ $*"; }

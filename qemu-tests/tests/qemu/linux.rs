@@ -122,9 +122,10 @@ pub fn run_matrix(
     Ok(reports)
 }
 
-/// Waits until the script `tasks` of a machine asks for the `nth` time since the machine started.
+/// Waits until the script `tasks` of a machine asks for the `nth` time since the machine started. The line is to be
+/// complete: the console writes an unfinished one again behind the answer to a key.
 pub fn asked(session: &mut Session, vm: &str, nth: u32) -> Result<()> {
-    session.expect_of(vm, &format!(r"@{vm}@ task {nth}\?"))?;
+    session.expect_of(vm, &format!("@{vm}@ task {nth}\\?\n"))?;
     Ok(())
 }
 

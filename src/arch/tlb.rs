@@ -33,3 +33,10 @@ pub fn invalidate_vcpu() {
         )
     };
 }
+
+/// Lets this CPU's guest use entries that have just become valid: the write is observed by the walkers of all CPUs before
+/// the guest goes on, which would else fault once more (D8.16). No TLB holds anything of an invalid entry.
+pub fn publish() {
+    // SAFETY: barriers.
+    unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
+}

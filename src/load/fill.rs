@@ -72,14 +72,7 @@ fn tree_bytes(config: &VmConfig) -> u64 {
 
 /// Zeroes what the images of `placement` take of `ram`, by `zero`, and leaves the rest alone.
 pub fn clear(placement: &Placement, ram: &mut [u8], zero: fn(&mut [u8])) {
-    [
-        Some(placement.kernel),
-        Some(placement.dtb),
-        placement.ramdisk,
-    ]
-    .into_iter()
-    .flatten()
-    .for_each(|range| zero(part(ram, range)));
+    placement.ranges().for_each(|range| zero(part(ram, range)));
 }
 
 /// Puts the images into `ram`, which is zero where they go, and says where and with what in x0 the first CPU begins.

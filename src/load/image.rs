@@ -186,6 +186,16 @@ impl Placement {
             ramdisk: range(dtb_at + BLOCK, ramdisk),
         })
     }
+
+    /// What the images take of the guest's RAM.
+    pub fn ranges(&self) -> impl Iterator<Item = IpaRange> + use<> {
+        let Self {
+            kernel,
+            dtb,
+            ramdisk,
+        } = *self;
+        [Some(kernel), Some(dtb), ramdisk].into_iter().flatten()
+    }
 }
 
 /// What the kernel takes from where it is loaded: what its header says, and in any case its file.

@@ -25,12 +25,12 @@ use crate::{
     hw::gic::Gic,
     load::fill::{self, LoadError},
     mm::{
-        guest_ram::GuestRam,
+        guest_ram::{self, GuestRam},
         pool::{self, PoolTables},
-        ram::{NoRoom, Piece, Ram},
+        ram::{NoRoom, Ram},
     },
     spec::{
-        machine::{GICC, PV_TIME, RAM_BASE, VIRTUAL_TIMER_INTID},
+        machine::{GICC, PV_TIME, VIRTUAL_TIMER_INTID},
         translation::{Attributes, MapError, PAGE, Tables, stage2_input_bits},
     },
     sync::Mutex,
@@ -40,8 +40,8 @@ use crate::{
 use arrayvec::ArrayVec;
 use core::fmt;
 
-/// Guest RAM begins on a boundary of the largest block that a small VM can use.
-const RAM_ALIGN: u64 = 2 << 20;
+/// Guest RAM begins on a boundary of its blocks, so that one descriptor maps each.
+const RAM_ALIGN: u64 = guest_ram::BLOCK;
 /// Time of day on a board without a clock, in seconds since 1970: 2026-01-01.
 const EPOCH: u32 = 1_767_225_600;
 type Vms = ArrayVec<&'static Vm, MAX_VMS>;
@@ -152,8 +152,10 @@ fn make(
     let piece = ram.take(config.memory, RAM_ALIGN).map_err(NotMade::Room)?;
     let gic = &homes.machine.gic;
     let stolen: &Records = pool::place(Records::default()).map_err(NotMade::Pool)?;
-    let vttbr = stage2(id, &piece, stolen, gic)?;
-    let ram = GuestRam::new(piece);
+    let tables = stage2(stolen, gic)?;
+    // VMID 0 is nobody's.
+    let vttbr = (id.index() as u64 + 1) << 48 | tables.root().get();
+    let ram = GuestRam::new(piece, tables).map_err(NotMade::Map)?;
     let ipa = ram.ipa().ok_or(NotMade::Map(MapError::BadRange))?;
     let time_of_day = homes.machine.rtc.map_or(EPOCH, |rtc| rtc.seconds());
     let (name, manual) = (config.name, config.manual_start);
@@ -203,13 +205,11 @@ fn registers(config: &VmConfig, offer: Offer) -> Result<Registers, SetError> {
     Ok(registers)
 }
 
-/// VTTBR_EL2 of a VM: its VMID, never 0, and the root of tables that map its RAM, its stolen time and a GICv2's
-/// CPU interface.
-fn stage2(id: VmId, ram: &Piece, stolen: &'static Records, gic: &Gic) -> Result<u64, NotMade> {
+/// Translation tables that map a VM's stolen time and a GICv2's CPU interface; its RAM joins as it is touched.
+fn stage2(stolen: &'static Records, gic: &Gic) -> Result<Tables, NotMade> {
     let mut memory = PoolTables;
     let bits = stage2_input_bits(mmu::physical_address_bits());
     let tables = Tables::new(&mut memory, bits).ok_or(NotMade::Pool(pool::Exhausted))?;
-    let range = ram.range();
     let stolen = Pa::new(core::ptr::from_ref(stolen) as u64);
     let stolen = PaRange::new(stolen, PV_TIME.size).ok_or(NotMade::Map(MapError::BadRange))?;
     // A guest with its MMU off reads past the caches.
@@ -217,7 +217,6 @@ fn stage2(id: VmId, ram: &Piece, stolen: &'static Records, gic: &Gic) -> Result<
     // One page only: behind it lies GICV_DIR, by which the guest could deactivate what the vGIC still counts on.
     let interface = gic.guest_page().and_then(|page| PaRange::new(page, PAGE));
     for (ipa, pa, attributes) in [
-        (RAM_BASE, Some(range), Attributes::GUEST_RAM),
         (PV_TIME.base, Some(stolen), Attributes::GUEST_CONSTANTS),
         (GICC.base, interface, Attributes::GUEST_DEVICE),
     ] {
@@ -226,7 +225,7 @@ fn stage2(id: VmId, ram: &Piece, stolen: &'static Records, gic: &Gic) -> Result<
             .map(&mut memory, ipa.get(), pa.start(), pa.bytes(), attributes)
             .map_err(NotMade::Map)?;
     }
-    Ok((id.index() as u64 + 1) << 48 | tables.root().get())
+    Ok(tables)
 }
 
 type Chosen = ArrayVec<(usize, &'static Pcpu), MAX_PCPUS>;

@@ -15,7 +15,8 @@ use crate::{
         inject::{self, Exception, Interrupted, PstateFields},
         smccc,
     },
-    spec::esr::{self, DataAbort, InstrAbort, Syndrome},
+    spec::esr::{self, DataAbort, Fault, InstrAbort, Syndrome},
+    types::Ipa,
     vm::Vcpu,
 };
 
@@ -45,7 +46,7 @@ fn handle(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
             advance();
             firmware::call(vcpu, regs, imm)
         }
-        Syndrome::InstrAbort(abort) => instruction_abort(abort),
+        Syndrome::InstrAbort(abort) => instruction_abort(vcpu, abort),
         // Not trapped while a vCPU has its CPU for itself; a trap left over means: go on.
         Syndrome::Wfx(_) => Outcome::Advance,
         Syndrome::FpAccess
@@ -79,15 +80,19 @@ fn apply(outcome: Outcome) -> Exit {
     Exit::Resume
 }
 
-/// A guest that reads or writes where stage 2 has nothing: a device, or an abort.
+/// A guest that reads or writes where stage 2 has nothing: RAM that it has not touched before, a device, or an abort.
 fn data_abort(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort) -> Outcome {
     let far = guest::fault_address();
+    let ipa = abort.ipa(far, guest::fault_ipa());
+    if provides(vcpu, abort.fault(), ipa) {
+        return Outcome::Resume;
+    }
     let refused = Outcome::Inject(Exception::DataAbort {
         address: (!abort.far_invalid()).then_some(far),
         write: abort.is_write(),
         maintenance: abort.is_cache_maintenance(),
     });
-    match abort.ipa(far, guest::fault_ipa()) {
+    match ipa {
         Some(ipa) if abort.is_decoded() => {
             devices::access(vcpu, regs, abort, ipa).unwrap_or(refused)
         }
@@ -95,9 +100,18 @@ fn data_abort(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort) -> Outcom
     }
 }
 
-fn instruction_abort(abort: InstrAbort) -> Outcome {
+fn instruction_abort(vcpu: &Vcpu, abort: InstrAbort) -> Outcome {
+    let ipa = abort.ipa(guest::fault_address(), guest::fault_ipa());
+    if provides(vcpu, abort.fault(), ipa) {
+        return Outcome::Resume;
+    }
     let address = (!abort.far_invalid()).then_some(guest::fault_address());
     Outcome::Inject(Exception::InstrAbort { address })
+}
+
+/// Whether the fault is over because there is RAM now, which the guest had not touched before.
+fn provides(vcpu: &Vcpu, fault: Fault, ipa: Option<Ipa>) -> bool {
+    fault == Fault::Translation && ipa.is_some_and(|ipa| vcpu.vm.ram.provide(ipa))
 }
 
 /// Moves the guest behind the instruction that trapped.

@@ -70,10 +70,14 @@ fn start_with(vm: &Vm, memory: Memory) {
 /// Puts the VM's images in place. Where its RAM is kept they are written all the same: a kernel does not survive
 /// its own run, whose data and early code it has changed.
 fn fill(vm: &Vm, memory: Memory) -> Result<Entry, LoadError> {
+    if memory == Memory::Cleared {
+        vm.ram.withdraw();
+    }
+    let images = || vm.placement.ranges();
+    images().for_each(|image| vm.ram.provide_all(image));
     let entry = vm.ram.while_stopped(|bytes| {
-        match memory {
-            Memory::Cleared => cache::zero(bytes),
-            Memory::Kept => fill::clear(&vm.placement, bytes, cache::zero),
+        if memory == Memory::Kept {
+            fill::clear(&vm.placement, bytes, cache::zero);
         }
         fill::fill(
             &vm.config,
@@ -86,7 +90,9 @@ fn fill(vm: &Vm, memory: Memory) -> Result<Entry, LoadError> {
     })?;
     // The guest starts with its MMU off and so reads and writes past the caches (D8.2.12): memory must hold what we
     // wrote, and no dirty line may be left to be written back later.
-    cache::clean_and_invalidate(vm.ram.pa());
+    images()
+        .filter_map(|image| vm.ram.pa_of(image))
+        .for_each(cache::clean_and_invalidate);
     cache::invalidate_instructions();
     Ok(entry)
 }

@@ -132,70 +132,127 @@ impl Tables {
         bytes: u64,
         attributes: Attributes,
     ) -> Result<(), MapError> {
+        for leaf in self.leaves(input, output, bytes)? {
+            let table = self.table_of(memory, leaf)?;
+            let at = index(leaf.input, leaf.level);
+            if memory.get(table, at) & VALID != 0 {
+                return Err(MapError::Overlap);
+            }
+            memory.set(table, at, leaf.descriptor(attributes));
+        }
+        Ok(())
+    }
+
+    /// Adds the tables that mapping this range needs, so that this cannot fail for want of one later.
+    pub fn prepare(
+        &self,
+        memory: &mut impl TableMemory,
+        input: u64,
+        output: Pa,
+        bytes: u64,
+    ) -> Result<(), MapError> {
+        for leaf in self.leaves(input, output, bytes)? {
+            self.table_of(memory, leaf)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back a range that was mapped as a whole or not at all; its tables stay. Until the caller has invalidated the
+    /// TLBs, CPUs may go on with what they remember.
+    pub fn unmap(
+        &self,
+        memory: &mut impl TableMemory,
+        input: u64,
+        output: Pa,
+        bytes: u64,
+    ) -> Result<(), MapError> {
+        for leaf in self.leaves(input, output, bytes)? {
+            let table = self.table_of(memory, leaf)?;
+            memory.set(table, index(leaf.input, leaf.level), 0);
+        }
+        Ok(())
+    }
+
+    /// Whether something is mapped at `input`.
+    pub fn maps(&self, memory: &impl TableMemory, input: u64) -> bool {
+        let mut table = self.root;
+        for level in self.start_level..=LAST_LEVEL {
+            let entry = memory.get(table, index(input, level));
+            match entry & (VALID | TABLE_OR_PAGE) {
+                0b11 if level < LAST_LEVEL => table = Pa::new(entry & ADDRESS),
+                kind => return kind & VALID != 0,
+            }
+        }
+        false
+    }
+
+    /// What [`Tables::map`] writes for a range.
+    fn leaves(
+        &self,
+        input: u64,
+        output: Pa,
+        bytes: u64,
+    ) -> Result<impl Iterator<Item = Leaf> + use<>, MapError> {
         let end = input.checked_add(bytes).ok_or(MapError::BadRange)?;
         let unaligned = (input | output.get() | bytes) & (PAGE - 1) != 0;
         let output_end = output.get().checked_add(bytes).ok_or(MapError::BadRange)?;
         if bytes == 0 || unaligned || end > 1 << self.input_bits || output_end > ADDRESS + PAGE {
             return Err(MapError::BadRange);
         }
+        let first = self.start_level.max(FIRST_BLOCK_LEVEL);
         let (mut input, mut output) = (input, output.get());
-        while input < end {
-            let level = self.leaf_level(input, output, end - input);
-            self.map_leaf(memory, input, output, level, attributes)?;
+        Ok(core::iter::from_fn(move || {
+            let left = end - input;
+            // The first level whose entries are aligned at both ends and not larger than what is left.
+            let level = (first..LAST_LEVEL)
+                .find(|&level| (input | output) & (size(level) - 1) == 0 && left >= size(level))
+                .unwrap_or(LAST_LEVEL);
+            let leaf = Leaf {
+                input,
+                output,
+                level,
+            };
             input += size(level);
             output += size(level);
-        }
-        Ok(())
+            (left > 0).then_some(leaf)
+        }))
     }
 
-    /// The first level whose entries are aligned at both ends and not larger than what is left.
-    fn leaf_level(&self, input: u64, output: u64, left: u64) -> u32 {
-        let first = self.start_level.max(FIRST_BLOCK_LEVEL);
-        (first..LAST_LEVEL)
-            .find(|&level| (input | output) & (size(level) - 1) == 0 && left >= size(level))
-            .unwrap_or(LAST_LEVEL)
-    }
-
-    /// Writes one leaf at `leaf_level`, adding the tables above it.
-    fn map_leaf(
-        &self,
-        memory: &mut impl TableMemory,
-        input: u64,
-        output: u64,
-        leaf_level: u32,
-        attributes: Attributes,
-    ) -> Result<(), MapError> {
+    /// The table that holds the entry of `leaf`; those that are missing above it are added.
+    fn table_of(&self, memory: &mut impl TableMemory, leaf: Leaf) -> Result<Pa, MapError> {
         let mut table = self.root;
-        for level in self.start_level..leaf_level {
-            let entry = memory.get(table, index(input, level));
+        for level in self.start_level..leaf.level {
+            let at = index(leaf.input, level);
+            let entry = memory.get(table, at);
             table = match entry & (VALID | TABLE_OR_PAGE) {
                 0b11 => Pa::new(entry & ADDRESS),
                 0b01 => return Err(MapError::Overlap),
                 _ => {
                     let next = memory.allocate().ok_or(MapError::OutOfTables)?;
-                    memory.set(
-                        table,
-                        index(input, level),
-                        next.get() | TABLE_OR_PAGE | VALID,
-                    );
+                    memory.set(table, at, next.get() | TABLE_OR_PAGE | VALID);
                     next
                 }
             };
         }
-        if memory.get(table, index(input, leaf_level)) & VALID != 0 {
-            return Err(MapError::Overlap);
-        }
-        let kind = if leaf_level == LAST_LEVEL {
-            TABLE_OR_PAGE
-        } else {
-            0
+        Ok(table)
+    }
+}
+
+/// A block or page: from where to where, and the level of its entry.
+#[derive(Clone, Copy, Debug)]
+struct Leaf {
+    input: u64,
+    output: u64,
+    level: u32,
+}
+
+impl Leaf {
+    const fn descriptor(self, attributes: Attributes) -> u64 {
+        let kind = match self.level {
+            LAST_LEVEL => TABLE_OR_PAGE,
+            _ => 0,
         };
-        memory.set(
-            table,
-            index(input, leaf_level),
-            output | attributes.0 | kind | VALID,
-        );
-        Ok(())
+        self.output | attributes.0 | kind | VALID
     }
 }
 
@@ -374,6 +431,39 @@ mod tests {
         let tables = Tables::new(&mut memory, 39).unwrap();
         let result = tables.map(&mut memory, 0, Pa::new(0), 0x1000, Attributes::DATA);
         assert_eq!(result, Err(MapError::OutOfTables));
+    }
+
+    #[test]
+    fn what_was_prepared_is_mapped_without_a_further_table_and_taken_back() {
+        let mut memory = fake(16);
+        let tables = Tables::new(&mut memory, 39).unwrap();
+        // A block, and half of one in pages.
+        let pieces = [(0x4000_0000, 0x20_0000), (0x4020_0000, 0x10_0000)];
+        for (input, bytes) in pieces {
+            let prepared = tables.prepare(&mut memory, input, Pa::new(input), bytes);
+            prepared.unwrap();
+            assert_eq!(walk39(&memory, tables.root(), input), None);
+        }
+        memory.limit = 0;
+        for _ in 0..2 {
+            for (input, bytes) in pieces {
+                let (pa, last) = (Pa::new(input), input + bytes - 1);
+                let ram = Attributes::GUEST_RAM;
+                tables.map(&mut memory, input, pa, bytes, ram).unwrap();
+                let walked = walk39(&memory, tables.root(), last).map(|walked| walked.0);
+                assert_eq!(walked, Some(last));
+                assert!(tables.maps(&memory, input) && tables.maps(&memory, last));
+                let again = tables.map(&mut memory, input, pa, bytes, ram);
+                assert_eq!(again, Err(MapError::Overlap));
+            }
+            for (input, bytes) in pieces {
+                let pa = Pa::new(input);
+                tables.unmap(&mut memory, input, pa, bytes).unwrap();
+                assert_eq!(walk39(&memory, tables.root(), input), None);
+                assert_eq!(walk39(&memory, tables.root(), input + bytes - 1), None);
+                assert!(!tables.maps(&memory, input));
+            }
+        }
     }
 
     #[test]

@@ -40,8 +40,21 @@ primary:
 1:  bl      build_early_map
     bl      enable_mmu
 
-    // What the Image protocol does not load.
+    // The data are loaded right behind the constants and belong on pages of their own. From the last word down:
+    // the two may overlap.
+    adrp    x2, __data_start
     adrp    x0, __bss_start
+    add     x0, x0, :lo12:__bss_start
+    adrp    x1, __data_load_end
+    add     x1, x1, :lo12:__data_load_end
+1:  cmp     x0, x2
+    b.ls    2f
+    ldp     x3, x4, [x1, #-16]!
+    stp     x3, x4, [x0, #-16]!
+    b       1b
+
+    // What the Image protocol does not load.
+2:  adrp    x0, __bss_start
     add     x0, x0, :lo12:__bss_start
     adrp    x1, __bss_end
     add     x1, x1, :lo12:__bss_end

@@ -162,7 +162,8 @@ pub enum Outcome {
     /// The caller sleeps. In the end [`Power::wake`] or [`Power::abandon`] is called for it, unless the
     /// VM stops before that.
     Suspend(Depth),
-    /// The caller is off: its pCPU waits until [`Power::take_entry`] yields.
+    /// The caller leaves the guest. Once its pCPU has taken back what it held, [`Power::cpu_off`] makes
+    /// it off; then the pCPU waits until [`Power::take_entry`] yields.
     Off,
     /// Likewise, and what interrupts it stays pending for it.
     Freeze,

@@ -1,9 +1,11 @@
 //! Which vCPUs of a VM are on, and how the VM comes to a stop and starts again.
 //!
 //! The machine's two promises: an accepted CPU_ON makes its target ON at once, so exactly one of several
-//! callers succeeds and nobody sees ON_PENDING; and OFF is seen only when CPU_ON will work, for whenever
-//! it is accepted, its entry point waits in the machine until the target's pCPU comes for it. DEN0022
-//! would allow a gap at either place; guests do not cope with it.
+//! callers succeeds and nobody sees ON_PENDING; and OFF is seen only when CPU_ON will work. A vCPU that
+//! calls CPU_OFF is ON until its pCPU has taken back all that it held: what is sent to one that was seen
+//! OFF is not thrown away with that. From then on CPU_ON is accepted, and its entry point waits in the
+//! machine until the target's pCPU comes for it. DEN0022 would allow a gap at either place; guests do not
+//! cope with it.
 //!
 //! A VM stops in two steps. The first event to arrive is *the* event: from then on no vCPU enters the
 //! guest and none is turned on. Every pCPU says when it has left the guest for good, and the one that
@@ -174,18 +176,21 @@ impl Power {
         Ok(())
     }
 
-    /// Turns `who`, the caller, off: it executes nothing more before [`take_entry`](Self::take_entry)
-    /// yields. Answers what the VM stops for, if it does, which is also the case when `who` was the
-    /// last one on.
+    /// `who` has left the guest, holds nothing of the hardware and executes nothing more before
+    /// [`take_entry`](Self::take_entry) yields: it is off, unless it left because the VM stops. True when
+    /// it was the last one on: then the VM stops, and every pCPU of it has to be kicked.
     #[must_use]
-    pub fn cpu_off(&self, who: VcpuId) -> Option<StopEvent> {
+    pub fn cpu_off(&self, who: VcpuId) -> bool {
         let _guarded = self.guarded.lock();
+        if self.stopping().is_some() {
+            return false;
+        }
         let left = self.on().without(who);
         self.on.store(left.bits(), Ordering::Release);
-        if left.is_empty() && self.stopping().is_none() {
+        if left.is_empty() {
             self.event.store(StopEvent::AllOff as u8, Ordering::Release);
         }
-        self.stopping()
+        left.is_empty()
     }
 
     /// The vCPUs that are on; takes no lock.

@@ -76,12 +76,14 @@ pub fn call(firmware: &Firmware, caller: Caller, function: Function, args: Args)
         Function::CpuSuspend => suspend::cpu_suspend(firmware, caller, args),
         Function::CpuDefaultSuspend => suspend::cpu_default_suspend(firmware, caller, args),
         Function::SystemSuspend => suspend::system_suspend(firmware, caller, args),
-        Function::CpuFreeze => return suspend::cpu_freeze(firmware, caller),
+        // As CPU_OFF, but interrupts may be sent to the CPU meanwhile. They do not wake it: CPU_ON does.
+        Function::CpuFreeze => return Outcome::Freeze,
         Function::SetSuspendMode => suspend::set_suspend_mode(firmware, caller, args),
         Function::NodeHwState => suspend::node_hw_state(firmware, args),
         Function::StatResidency => Ok(suspend::statistic(firmware, args, |u| u.microseconds)),
         Function::StatCount => Ok(suspend::statistic(firmware, args, |u| u.count)),
-        Function::CpuOff => return cpu_off(firmware, caller),
+        // The argument that 0.1 has is of no interest.
+        Function::CpuOff => return Outcome::Off,
         Function::CpuOn => cpu_on(firmware, caller, args),
         Function::SystemOff => return stop(firmware, StopEvent::Off),
         Function::SystemReset => return stop(firmware, StopEvent::Reset),
@@ -116,14 +118,6 @@ pub fn features(firmware: &Firmware, args: Args) -> u64 {
         Some(function) => function.row().feature_word.into(),
         None if id == smccc::VERSION => 0,
         None => Error::NotSupported.x0(),
-    }
-}
-
-/// CPU_OFF (DEN0022F.b); the argument that 0.1 has is of no interest.
-fn cpu_off(firmware: &Firmware, caller: Caller) -> Outcome {
-    match firmware.power.cpu_off(caller.vcpu) {
-        None => Outcome::Off,
-        Some(event) => Outcome::Stop(event),
     }
 }
 

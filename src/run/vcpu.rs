@@ -31,6 +31,9 @@ pub fn run(vcpu: &mut Vcpu) -> ! {
             start(vcpu, entry);
             enter(vcpu);
             stop(vcpu);
+            if vm.firmware.power.cpu_off(vcpu.id) {
+                vm.kick(vm.firmware.power.all().without(vcpu.id));
+            }
         } else {
             arch::wait_for_interrupt();
         }
@@ -59,7 +62,8 @@ fn enter(vcpu: &mut Vcpu) {
     vcpu.regs = regs;
 }
 
-/// Takes back what the vCPU holds of the hardware: its timers are silenced and its interrupts are deactivated.
+/// Takes back what the vCPU holds of the hardware: its timers are silenced and its interrupts are deactivated. Nobody
+/// may see it off before: what is sent to it from then on is for its next life.
 fn stop(vcpu: &mut Vcpu) {
     el1::set_cntv_ctl(0);
     vcpu.physical_timer = Timer::new();

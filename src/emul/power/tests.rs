@@ -70,7 +70,7 @@ fn a_vcpu_goes_on_and_off_and_on_again() {
         assert_eq!(power.cpu_on(B, entry(pc)), Ok(()));
         assert!(power.on().eq([A, B]));
         assert_eq!(power.take_entry(B), Some(entry(pc)));
-        assert_eq!(power.cpu_off(B), None);
+        assert!(!power.cpu_off(B));
         assert!(power.on().eq([A]));
         assert_eq!(power.take_entry(B), None);
     }
@@ -129,9 +129,22 @@ fn parking_without_an_event_is_nothing() {
 fn the_last_vcpu_to_go_off_ends_the_vm() {
     let power = running();
     assert_eq!(power.cpu_on(B, entry(4)), Ok(()));
-    assert_eq!(power.cpu_off(A), None, "B is yet to begin");
+    assert!(!power.cpu_off(A), "B is yet to begin");
     assert_eq!(power.take_entry(B), Some(entry(4)));
-    assert_eq!(power.cpu_off(B), Some(StopEvent::AllOff));
+    assert!(power.cpu_off(B));
+    assert_eq!(power.stopping(), Some(StopEvent::AllOff));
+}
+
+/// Nobody could be turned on again, so nobody is to be seen off.
+#[test]
+fn who_leaves_because_the_vm_stops_is_not_seen_off() {
+    let power = running();
+    assert_eq!(power.cpu_on(B, entry(4)), Ok(()));
+    let _ = power.stop(StopEvent::Reset);
+    assert!(!power.cpu_off(B));
+    assert!(!power.cpu_off(A));
+    assert!(power.on().eq([A, B]));
+    assert_eq!(power.stopping(), Some(StopEvent::Reset));
 }
 
 #[test]

@@ -59,15 +59,6 @@ pub fn system_suspend(firmware: &Firmware, caller: Caller, args: Args) -> Result
     Ok(Outcome::Suspend(Depth::System))
 }
 
-/// CPU_FREEZE (DEN0022F.b): as CPU_OFF, but interrupts may be sent to the CPU meanwhile. They do not
-/// wake it: CPU_ON does.
-pub fn cpu_freeze(firmware: &Firmware, caller: Caller) -> Outcome {
-    match firmware.power.cpu_off(caller.vcpu) {
-        None => Outcome::Freeze,
-        Some(event) => Outcome::Stop(event),
-    }
-}
-
 /// PSCI_SET_SUSPEND_MODE (DEN0022F.b).
 pub fn set_suspend_mode(firmware: &Firmware, caller: Caller, args: Args) -> Result<Outcome, Error> {
     let mode = SuspendMode::decode(args.w1()).ok_or(Error::InvalidParameters)?;

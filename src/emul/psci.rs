@@ -9,7 +9,7 @@ use super::{
 use crate::{
     spec::{
         psci::{self, Error, Function},
-        smccc::{self, FunctionId},
+        smccc::{self, FunctionId, Width},
     },
     sync::atomic::Ordering,
     types::{Ipa, IpaRange, Mpidr, VcpuId, VcpuSet},
@@ -19,39 +19,35 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Args<'a> {
     x: &'a [u64; 4],
-    /// Whether the call sees whole registers.
-    wide: bool,
+    width: Width,
 }
 
 impl<'a> Args<'a> {
     /// The arguments of a call by a standard id (DEN0028 3.1).
     pub const fn of(id: FunctionId, x: &'a [u64; 4]) -> Self {
-        let wide = id.is_smc64();
-        Self { x, wide }
+        let width = id.width();
+        Self { x, width }
     }
 
     /// The arguments of a call by an id of 0.1, which has no widths: whole registers.
     pub const fn legacy(x: &'a [u64; 4]) -> Self {
-        Self { x, wide: true }
-    }
-
-    const fn narrow(self, x: u64) -> u64 {
-        if self.wide { x } else { x as u32 as u64 }
+        let width = Width::Smc64;
+        Self { x, width }
     }
 
     /// The first argument, of the call's width.
     const fn x1(self) -> u64 {
-        self.narrow(self.x[1])
+        self.width.narrow(self.x[1])
     }
 
     /// The second argument, of the call's width.
     const fn x2(self) -> u64 {
-        self.narrow(self.x[2])
+        self.width.narrow(self.x[2])
     }
 
     /// The third argument, of the call's width.
     const fn x3(self) -> u64 {
-        self.narrow(self.x[3])
+        self.width.narrow(self.x[3])
     }
 
     /// The first argument where it has 32 bits in calls of either width.

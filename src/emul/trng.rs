@@ -3,7 +3,7 @@
 
 use crate::spec::{
     services::{self, Call},
-    smccc::{FunctionId, uid_words},
+    smccc::{FunctionId, Width, uid_words},
 };
 
 /// TRNG_VERSION: 1.0, major in `[30:16]`.
@@ -41,18 +41,17 @@ pub fn features(id: FunctionId) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     bits: u8,
-    wide: bool,
+    width: Width,
 }
 
 impl Request {
     /// TRNG_RND by `id` with `x1`: 1 to 96 bits, or 1 to 192 for SMC64.
     pub const fn new(id: FunctionId, x1: u64) -> Result<Self, Error> {
-        let wide = id.is_smc64();
-        let most = if wide { 192 } else { 96 };
-        match id.narrow(x1) {
-            bits @ 1.. if bits <= most => Ok(Self {
+        let width = id.width();
+        match width.narrow(x1) {
+            bits @ 1.. if bits <= 3 * width.bits() as u64 => Ok(Self {
                 bits: bits as u8,
-                wide,
+                width,
             }),
             _ => Err(Error::InvalidParameters),
         }
@@ -60,12 +59,12 @@ impl Request {
 
     /// How many words the answer takes its bits from, the last of three: one for each register.
     pub const fn words(self) -> u8 {
-        self.bits.div_ceil(if self.wide { 64 } else { 32 })
+        self.bits.div_ceil(self.width as u8)
     }
 
     /// x0 to x3 of the answer: success, then the bits, the last of them in bit 0 of x3, and zero above.
     pub fn results(self, entropy: &[u64; 3]) -> [u64; 4] {
-        let width = if self.wide { 64 } else { 32 };
+        let width = self.width.bits();
         let bits = u32::from(self.bits);
         let [a, b, c] = entropy;
         let kept = |word: u64, below: u32| match bits.saturating_sub(below).min(width) {

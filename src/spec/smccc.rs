@@ -36,9 +36,13 @@ impl FunctionId {
         self.0 & FAST != 0
     }
 
-    /// Whether arguments and results are 64 bits wide.
-    pub const fn is_smc64(self) -> bool {
-        self.0 & SMC64 != 0
+    /// How wide arguments and results are.
+    pub const fn width(self) -> Width {
+        if self.0 & SMC64 == 0 {
+            Width::Smc32
+        } else {
+            Width::Smc64
+        }
     }
 
     /// Whose range the id is in: 0 to 63.
@@ -50,13 +54,29 @@ impl FunctionId {
     pub const fn number(self) -> u32 {
         self.0 & 0xff_ffff
     }
+}
 
-    /// An argument as the call means it: SMC32 ignores the upper halves (DEN0028 3.1).
-    pub const fn narrow(self, argument: u64) -> u64 {
-        if self.is_smc64() {
-            argument
-        } else {
-            argument & 0xffff_ffff
+/// How much of its registers a call means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Width {
+    /// The lower halves.
+    Smc32 = 32,
+    /// All.
+    Smc64 = 64,
+}
+
+impl Width {
+    /// How many bits of a register.
+    pub const fn bits(self) -> u32 {
+        self as u32
+    }
+
+    /// An argument or result as the call means it: SMC32 ignores the upper halves (DEN0028 3.1).
+    pub const fn narrow(self, register: u64) -> u64 {
+        match self {
+            Self::Smc32 => register & 0xffff_ffff,
+            Self::Smc64 => register,
         }
     }
 }
@@ -127,14 +147,16 @@ mod tests {
     fn an_id_is_read_from_w0_alone() {
         let id = FunctionId::from_x0(0xdead_beef_c400_0003);
         assert_eq!(id.get(), 0xc400_0003);
-        assert!(id.is_fast() && id.is_smc64());
+        assert!(id.is_fast());
+        assert_eq!(id.width(), Width::Smc64);
         assert_eq!((id.owner(), id.number()), (4, 3));
     }
 
     #[test]
     fn a_yielding_smc32_id_of_the_trusted_os() {
         let id = FunctionId::new(0x3200_1234);
-        assert!(!id.is_fast() && !id.is_smc64());
+        assert!(!id.is_fast());
+        assert_eq!(id.width(), Width::Smc32);
         assert_eq!((id.owner(), id.number()), (0x32, 0x1234));
     }
 
@@ -147,8 +169,8 @@ mod tests {
     #[test]
     fn smc32_arguments_lose_their_upper_half() {
         let junk = 0xdead_beef_0000_0001;
-        assert_eq!(FunctionId::new(0x8400_0003).narrow(junk), 1);
-        assert_eq!(FunctionId::new(0xc400_0003).narrow(junk), junk);
+        assert_eq!(FunctionId::new(0x8400_0003).width().narrow(junk), 1);
+        assert_eq!(FunctionId::new(0xc400_0003).width().narrow(junk), junk);
     }
 
     #[test]

@@ -83,5 +83,5 @@ pub fn statistic(firmware: &Firmware, args: Args, count: fn(Usage) -> u64) -> Ou
     let usage = vcpu(firmware, args.x1())
         .zip(PowerState::decode(args.w2()))
         .map(|(vcpu, state)| firmware.power.usage(vcpu, state));
-    Outcome::Return(args.narrow(usage.map_or(0, count)))
+    Outcome::Return(args.width.narrow(usage.map_or(0, count)))
 }

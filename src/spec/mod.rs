@@ -1,6 +1,8 @@
 //! What the architecture and the standards define: formats, numbers and tables, nothing that acts.
 
 pub mod crc32;
+#[cfg(test)]
+mod docs;
 pub mod esr;
 pub mod fdt;
 pub mod gic;
@@ -8,11 +10,7 @@ pub mod gzip;
 pub mod image;
 pub mod machine;
 pub mod psci;
-#[cfg(test)]
-mod psci_doc;
 pub mod services;
-#[cfg(test)]
-mod services_doc;
 pub mod smccc;
 pub mod sysreg;
 pub mod translation;

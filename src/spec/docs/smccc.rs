@@ -1,9 +1,10 @@
-//! docs/smccc.md, made from the table that dispatches; the test fails when the file is another one.
-//! `BULKHEAD_BLESS=1 cargo test --lib services_doc` writes it anew.
+//! docs/smccc.md, made from the table that dispatches.
 
-use super::services::{Call, Row, Service, TABLE};
-use crate::spec::smccc::FunctionId;
-use std::{env, format, fs, path::Path, string::String};
+use crate::spec::{
+    services::{Call, Row, Service, TABLE},
+    smccc::FunctionId,
+};
+use std::{format, string::String};
 
 const HEAD: &str = "# Firmware calls besides PSCI
 
@@ -65,25 +66,12 @@ fn answer(call: Call) -> &'static str {
     }
 }
 
-fn page() -> String {
+/// The page.
+pub fn page() -> String {
     let lines = TABLE.iter().map(|row| {
         let (id32, id64) = (id(row.id32), id(row.id64));
         let (name, by, answer) = (row.name, property(row), answer(row.call));
         format!("| {name} | {id32} | {id64} | {by} | {answer} |\n")
     });
     [String::from(HEAD)].into_iter().chain(lines).collect()
-}
-
-#[test]
-fn the_page_of_the_services_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/smccc.md");
-    if env::var_os("BULKHEAD_BLESS").is_some() {
-        fs::write(&path, page()).unwrap();
-    }
-    let found = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(
-        found,
-        page(),
-        "docs/smccc.md: write it anew with BULKHEAD_BLESS=1 cargo test --lib services_doc"
-    );
 }

@@ -9,14 +9,14 @@ use crate::{
         fdt::write::{Children, Full, Writer},
         machine::{self, Window},
     },
-    types::{MAX_VCPUS, PsciVersion},
+    types::MAX_VCPUS,
 };
 use core::fmt::{self, Display};
 
 /// Phandles: what other nodes refer to.
 const INTC: u32 = 1;
 const CLOCK: u32 = 2;
-const IDLE_STATES: [u32; 2] = [3, 4];
+const FREE: u32 = 3;
 
 /// First cell of an interrupt of a GIC (Linux's binding arm,gic-v3.yaml, `#interrupt-cells`).
 const SPI: u32 = 0;
@@ -55,9 +55,7 @@ pub fn generate(guest: &GuestTree, memory: &mut [u8]) -> Result<usize, Full> {
         aliases(&mut nodes);
         chosen(&mut nodes, guest);
         vm::memory(&mut nodes, guest, ROOT_CELLS);
-        // What has no PSCI_VERSION has nothing but WFI either: 0.1 leaves the states to the platform.
-        let idle_states = (guest.psci > PsciVersion::V0_1).then_some(IDLE_STATES);
-        vm::cpus(&mut nodes, guest, idle_states, |_| None);
+        vm::cpus(&mut nodes, guest, FREE, &|_| None);
         vm::psci(&mut nodes, guest);
         timer(&mut nodes, guest);
         interrupt_controller(&mut nodes, guest);

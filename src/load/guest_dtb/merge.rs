@@ -65,8 +65,7 @@ impl From<Full> for MergeError {
 /// returns the bytes that the result takes.
 ///
 /// Everything else stays as it is, phandles included. Phandles of a CPU that goes on to exist stay as
-/// well, so that `interrupt-affinity` and the like keep their meaning; no new ones are made, hence
-/// none can clash.
+/// well, so that `interrupt-affinity` and the like keep their meaning.
 ///
 /// # Errors
 /// `memory` is too small, or the root of `given` is such that the VM's memory cannot be described.
@@ -86,7 +85,9 @@ pub fn merge(guest: &GuestTree, given: &Tree, memory: &mut [u8]) -> Result<usize
         let mut nodes = root.children();
         chosen(&mut nodes, top.child("chosen"), guest);
         vm::memory(&mut nodes, guest, cells);
-        vm::cpus(&mut nodes, guest, None, |mpidr| phandle_of_cpu(top, mpidr));
+        vm::cpus(&mut nodes, guest, unused_phandle(given), &|mpidr| {
+            phandle_of_cpu(top, mpidr)
+        });
         vm::psci(&mut nodes, guest);
         for node in top.children().filter(|node| !is_replaced(*node)) {
             copy(node, &mut nodes);
@@ -134,9 +135,14 @@ fn phandle_of_cpu(root: Node, mpidr: Mpidr) -> Option<u32> {
         let reg = cpu.property("reg").and_then(|reg| reg.u64());
         cpu.base_name() == "cpu" && reg == Some(mpidr.affinity())
     };
-    let cpu = root.child("cpus")?.children().find(is_meant)?;
-    let phandle = ["phandle", "linux,phandle"].map(|name| cpu.property(name));
-    phandle.into_iter().flatten().next()?.u32()
+    root.child("cpus")?.children().find(is_meant)?.phandle()
+}
+
+/// The first phandle above those of all nodes of `given`, the ones that are left out too: what refers to one of
+/// them must not find an idle state instead.
+fn unused_phandle(given: &Tree) -> u32 {
+    let highest = given.nodes().filter_map(Node::phandle).max();
+    highest.unwrap_or(0).saturating_add(1)
 }
 
 /// Where the initrd lay for whom the tree was made is of no use to this guest; its command line is,

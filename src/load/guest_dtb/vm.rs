@@ -7,7 +7,7 @@ use crate::{
         machine,
         psci::{self, PowerState},
     },
-    types::Mpidr,
+    types::{Mpidr, PsciVersion},
 };
 
 /// In how many cells an address or a size is written.
@@ -112,14 +112,22 @@ const IDLE_STATES: [IdleState; 2] = [
     },
 ];
 
+/// The phandles of the idle states when all from `free` up are free. 0xffff_ffff is none (DTSpec 2.3.3). What has
+/// no PSCI_VERSION has nothing but WFI either: 0.1 leaves the states to the platform.
+fn idle_state_phandles(guest: &GuestTree, free: u32) -> Option<[u32; IDLE_STATES.len()]> {
+    let fit = free < u32::MAX - 1;
+    (fit && guest.psci > PsciVersion::V0_1).then(|| [free, free + 1])
+}
+
 /// The vCPUs, each with the phandle, if any, by which other nodes know it, and the idle states that they all have,
-/// if there are phandles for them.
+/// with phandles from `free` up, if there are as many.
 pub fn cpus(
     nodes: &mut Children,
     guest: &GuestTree,
-    idle_states: Option<[u32; IDLE_STATES.len()]>,
-    phandle: impl Fn(Mpidr) -> Option<u32>,
+    free: u32,
+    phandle: &dyn Fn(Mpidr) -> Option<u32>,
 ) {
+    let idle_states = idle_state_phandles(guest, free);
     let mut cpus = nodes.node("cpus");
     cpus.u32("#address-cells", 1).u32("#size-cells", 0);
     let mut cpus = cpus.children();

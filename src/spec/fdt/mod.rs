@@ -83,13 +83,7 @@ impl<'a> Tree<'a> {
 
     /// The node that others refer to by `phandle`.
     pub fn by_phandle(&self, phandle: u32) -> Option<Node<'_, 'a>> {
-        self.nodes().find(|node| {
-            ["phandle", "linux,phandle"]
-                .iter()
-                .find_map(|name| node.property(name))
-                .and_then(Property::u32)
-                == Some(phandle)
-        })
+        self.nodes().find(|node| node.phandle() == Some(phandle))
     }
 
     /// What the alias `name` stands for: a path.
@@ -183,6 +177,12 @@ impl<'t, 'a> Node<'t, 'a> {
     #[inline(never)]
     pub fn property(self, name: &str) -> Option<Property<'a>> {
         self.0.property(name).map(Property::new)
+    }
+
+    /// The number by which other nodes refer to it.
+    pub fn phandle(self) -> Option<u32> {
+        let mut names = ["phandle", "linux,phandle"].into_iter();
+        names.find_map(|name| self.property(name))?.u32()
     }
 
     /// Whether `compatible` lists `device`.

@@ -53,14 +53,7 @@ fn the_tree_of_one_vm_becomes_that_of_another() {
         ..GUEST
     };
     let result = merged(&other, generated(&one)).unwrap();
-    let mut expected = read(&generated(&other));
-    // Phandles of nodes that are not the given tree's own could clash with its own.
-    expected.retain(|path, _| !path.starts_with("/cpus/idle-states"));
-    for cpu in ["/cpus/cpu@0", "/cpus/cpu@1"] {
-        let removed = expected.get_mut(cpu).unwrap().remove("cpu-idle-states");
-        assert!(removed.is_some());
-    }
-    assert_eq!(read(&result), expected);
+    assert_eq!(read(&result), read(&generated(&other)));
 }
 
 #[test]
@@ -102,11 +95,62 @@ fn what_is_nobody_elses_business_is_kept() {
         "/cpus",
         "/cpus/cpu@0",
         "/cpus/cpu@1",
+        "/cpus/idle-states",
+        "/cpus/idle-states/cpu-power-down",
+        "/cpus/idle-states/cpu-standby",
         "/memory@40000000",
         "/psci",
     ];
     assert_eq!(new, expected);
-    assert!(new.iter().all(|path| !after[*path].contains_key("phandle")));
+    assert!(!after["/cpus/cpu@0"].contains_key("phandle"));
+}
+
+/// Above all that the tree has, on nodes that are not kept and under the old name too.
+#[test]
+fn idle_states_have_phandles_that_nobody_else_has() {
+    let given = |highest| {
+        machine()
+            .node("gic", |node| node.cells("phandle", &[7]))
+            .node("cpus", |node| {
+                node.node("idle-states", |node| {
+                    node.node("mine", |node| node.cells("linux,phandle", &[highest]))
+                })
+            })
+    };
+    for (highest, expected) in [
+        (9, [10, 11]),
+        (3, [8, 9]),
+        (0xffff_fffc, [0xffff_fffd, 0xffff_fffe]),
+    ] {
+        let nodes = nodes(&GUEST, given(highest));
+        assert!(!nodes.contains_key("/cpus/idle-states/mine"));
+        assert_eq!(nodes["/cpus/cpu@1"]["cpu-idle-states"], cells(&expected));
+        let states = ["cpu-standby", "cpu-power-down"];
+        for (state, phandle) in states.into_iter().zip(expected) {
+            let state = &nodes[&std::format!("/cpus/idle-states/{state}")];
+            assert_eq!(state["phandle"], cells(&[phandle]));
+        }
+    }
+}
+
+#[test]
+fn without_phandles_or_before_psci_0_2_there_are_no_idle_states() {
+    let old = GuestTree {
+        psci: PsciVersion::V0_1,
+        ..GUEST
+    };
+    for (guest, phandle) in [
+        (GUEST, 0xffff_fffd),
+        (GUEST, 0xffff_fffe),
+        (GUEST, 0xffff_ffff),
+        (old, 1),
+    ] {
+        let given = machine().node("gic", |node| node.cells("phandle", &[phandle]));
+        let blob = merged(&guest, given.build()).unwrap();
+        let nodes = read(&blob);
+        assert!(!nodes.contains_key("/cpus/idle-states"), "{phandle:#x}");
+        assert!(!nodes["/cpus/cpu@0"].contains_key("cpu-idle-states"));
+    }
 }
 
 #[test]
@@ -145,6 +189,9 @@ fn memory_cpus_and_firmware_are_those_of_the_vm_wherever_others_stood() {
         "/cpus",
         "/cpus/cpu@0",
         "/cpus/cpu@1",
+        "/cpus/idle-states",
+        "/cpus/idle-states/cpu-power-down",
+        "/cpus/idle-states/cpu-standby",
         "/firmware",
         "/firmware/optee",
         "/memory-controller@10",
@@ -183,7 +230,7 @@ fn a_reference_to_a_cpu_keeps_its_meaning() {
     assert_eq!(nodes["/cpus/cpu@0"]["phandle"], cells(&[41]));
     assert_eq!(nodes["/cpus/cpu@1"]["phandle"], cells(&[42]));
     assert_eq!(nodes["/cpus/cpu@1"]["reg"], cells(&[1]));
-    assert!(!nodes["/cpus/cpu@1"].contains_key("cpu-idle-states"));
+    assert_eq!(nodes["/cpus/cpu@1"]["cpu-idle-states"], cells(&[44, 45]));
     assert!(!nodes.contains_key("/cpus/cpu@2") && !nodes.contains_key("/cpus/cpu@100"));
 }
 

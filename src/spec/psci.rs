@@ -338,7 +338,9 @@ pub const fn compatibles(version: PsciVersion) -> &'static [&'static str] {
 }
 
 /// The id properties of a guest's /psci node, by name: those that can be called, in the width that an
-/// AArch64 guest wants.
+/// AArch64 guest wants. `migrate` is not among them in any revision: the binding demands `cpu_on` and
+/// `cpu_off` only (psci.yaml), and whoever finds the property may take it that there is something to
+/// migrate. The call, by the id that it would have, is NOT_SUPPORTED.
 pub fn dt_ids(
     version: PsciVersion,
     legacy: LegacyIds,

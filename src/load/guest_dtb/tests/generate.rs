@@ -110,6 +110,7 @@ fn a_vm_that_chose_its_ids_of_psci_0_1_finds_them() {
     assert_eq!(id("cpu_suspend"), [0, 0, 0, 1]);
     assert_eq!(id("cpu_off"), [0, 0, 0, 2]);
     assert_eq!(id("cpu_on"), [0, 0, 0, 3]);
+    assert!(!psci.contains_key("migrate"), "nobody can call it");
 }
 
 /// Affinities as QEMU's virt lays them out: 16 CPUs to a cluster; `reg` has the affinity bits only.

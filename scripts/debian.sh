@@ -43,7 +43,16 @@ write_apt_conf() {
 
 # --- arm64 packages for guests, and packages for any architecture --------------------------------------------------------------
 
+# The suites and components that the lists are of. The board firmware of Debian 13 knows Raspberry Pis that came after Debian 12's.
+debian_suites='bookworm main
+bookworm-backports main
+trixie-backports main
+trixie non-free-firmware'
+
 guest_apt() { APT_CONFIG=$cache/apt/apt.conf "$@"; }
+
+# debian_lists: the package lists are there, complete, and of all suites.
+debian_lists() { [ "$(cat "$cache/apt/complete" 2>/dev/null)" = "$debian_suites" ] || debian_update; }
 
 debian_update() {
     have apt-get || die "there is no apt here: guests and library sources are Debian packages"
@@ -53,12 +62,12 @@ debian_update() {
     mirror=$(debian_mirror)
     write_apt_conf "$dir" "Dir::State::status \"$dir/status\";" 'APT::Architecture "arm64";' 'APT::Architectures { "arm64"; };'
     : >"$dir/status"
-    for suite in bookworm bookworm-backports trixie-backports; do
-        printf 'deb [signed-by=%s] %s %s main\n' "$debian_keyring" "$mirror" "$suite"
-    done >"$dir/sources.list"
+    while read -r suite; do
+        printf 'deb [signed-by=%s] %s %s\n' "$debian_keyring" "$mirror" "$suite"
+    done <<<"$debian_suites" >"$dir/sources.list"
     say "fetching Debian's package lists"
     guest_apt apt-get update --error-on=any >&2 || die "the package lists could not be fetched"
-    : >"$dir/complete"
+    printf '%s\n' "$debian_suites" >"$dir/complete"
 }
 
 # debian_resolve REGEX: "NAME VERSION" of the newest listed package whose whole name matches REGEX; fails if there is none.
@@ -75,7 +84,7 @@ debian_resolve() {
 debian_fetch() {
     local found name
     for _ in fresh renewed; do
-        [ -e "$cache/apt/complete" ] || debian_update
+        debian_lists
         if [ $# -eq 2 ]; then found="$1 $2"; else found=$(debian_resolve "$1") || return 1; fi
         read -r name package_version <<<"$found"
         debian_download "$name" "$package_version" && return

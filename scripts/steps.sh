@@ -8,6 +8,7 @@ guests=$build/guests
 cache=$(realpath -m "${BULKHEAD_CACHE:-$build/cache}") # package lists and packages; several checkouts may share one
 rust_target=aarch64-unknown-none-softfloat
 qemu_least=9 # the first major version with the raspi4b machine
+PATH=$PATH:/usr/sbin:/sbin # sfdisk and mkfs.fat, which need no root, are there
 
 # Messages go to stderr: stdout is for what a script was asked to print.
 say() { printf '==> %s\n' "$*" >&2; }
@@ -76,10 +77,9 @@ qemu_virt() {
     qemu=(qemu-system-aarch64 -M "virt,virtualization=on,gic-version=$1" -cpu "$2" -smp "$3" -m "$4" -nographic -semihosting)
 }
 
-# qemu_raspi4b: likewise of a Raspberry Pi 4, whose CPUs and memory are fixed. Its console is the second serial line, the mini-UART.
+# qemu_raspi4b DTB: likewise of a Raspberry Pi 4, whose CPUs and memory are fixed. Its console is the first serial line, the PL011.
 qemu_raspi4b() {
-    qemu=(qemu-system-aarch64 -M raspi4b -display none -serial null -serial mon:stdio -semihosting
-        -dtb "$guests/dtbs/broadcom/bcm2711-rpi-4-b.dtb")
+    qemu=(qemu-system-aarch64 -M raspi4b -display none -serial mon:stdio -semihosting -dtb "$1")
 }
 
 # print_command WORD...: as it would be typed.

@@ -6,11 +6,13 @@
 
 pub mod artifacts;
 mod bundle;
+mod card;
 mod machine;
 mod session;
 mod tap;
 
 pub use bundle::{Bundle, Image, Vm};
+pub use card::{Card, Config};
 pub use machine::Machine;
 pub use session::{Ended, Session};
 pub use tap::{Report, report_of};

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{Bundle, Session, artifacts};
+use crate::{Bundle, Card, Session, artifacts};
 
 /// A QEMU machine; the default is the one that product documentation names: `virt` with EL2 and GICv3, four Cortex-A72.
 #[derive(Clone, Debug)]
@@ -85,6 +85,17 @@ impl Machine {
             serial_lines_before: 1,
             ..Self::new().board("raspi4b").dtb(dtb)
         })
+    }
+
+    /// A Raspberry Pi 4 that boots from the files of a card as the firmware would, with the console where the card has it: the PL011.
+    pub fn raspi4b_from(card: &Card) -> Result<Self> {
+        let config = &card.config;
+        Ok(Self::new()
+            .board("raspi4b")
+            .dtb(card.device_tree()?)
+            .firmware(card.file(&config.kernel)?)
+            .initrd(card.file(&config.initramfs)?)
+            .arguments(["-append".to_owned(), card.command_line()?]))
     }
 
     /// QEMU's `-dtb`.

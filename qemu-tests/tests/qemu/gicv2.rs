@@ -1,6 +1,9 @@
 //! Boards with a GICv2, with PSCI of their own and without: what runs on GICv3 runs there.
 
+use std::sync::LazyLock;
+
 use anyhow::{Context, Result};
+use libtest_mimic::Trial;
 use qemu_tests::{Bundle, Machine, Vm, artifacts};
 
 use super::{
@@ -12,10 +15,6 @@ use super::{
 };
 
 pub fn groups() -> Vec<Group> {
-    let has_raspi4b = artifacts::qemu_has("raspi4b");
-    if !has_raspi4b {
-        eprintln!("raspi4b: skipped, this QEMU does not have it; QEMU 9 is the first that does");
-    }
     let mut groups = on("virt_gicv2", Machine::virt_gicv2);
     groups.push(single("virt_gicv2::nine_cpus", nine_cpus));
     // EL2 has the Non-secure view of the GIC: shifted priorities, and Group 1 where it would be Group 0.
@@ -51,15 +50,26 @@ pub fn groups() -> Vec<Group> {
             }),
         ],
     ];
-    for group in raspi4b.into_iter().flatten() {
-        let trials = group.into_iter();
-        groups.push(
-            trials
-                .map(|trial| trial.with_ignored_flag(!has_raspi4b))
-                .collect(),
-        );
-    }
+    groups.extend(only_with_raspi4b(raspi4b.into_iter().flatten().collect()));
     groups
+}
+
+/// Leaves the trials out, and says why, if QEMU is too old.
+pub fn only_with_raspi4b(groups: Vec<Group>) -> Vec<Group> {
+    static HAS_RASPI4B: LazyLock<bool> = LazyLock::new(|| {
+        let has = artifacts::qemu_has("raspi4b");
+        if !has {
+            eprintln!(
+                "raspi4b: skipped, this QEMU does not have it; QEMU 9 is the first that does"
+            );
+        }
+        has
+    });
+    let ignored = |trial: Trial| trial.with_ignored_flag(!*HAS_RASPI4B);
+    groups
+        .into_iter()
+        .map(|group| group.into_iter().map(ignored).collect())
+        .collect()
 }
 
 /// What every board has to do.

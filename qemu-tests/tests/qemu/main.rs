@@ -15,6 +15,7 @@ mod bundles;
 mod conformance;
 mod gicv2;
 mod linux;
+mod sdcard;
 mod services;
 
 /// Runs of QEMU at the same time, if nobody says otherwise: each is busy on several CPUs.
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         adversary::groups(),
         conformance::groups(),
         gicv2::groups(),
+        sdcard::groups(),
         services::groups(),
         linux::groups(),
     ];

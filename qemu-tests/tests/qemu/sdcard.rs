@@ -1,0 +1,110 @@
+//! The Raspberry Pi 4's SD card as `scripts/sdcard` makes it: its files, all of them, and nothing else.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, ensure};
+use qemu_tests::{Card, Machine, artifacts};
+
+use super::{Group, gicv2::only_with_raspi4b, single};
+
+pub fn groups() -> Vec<Group> {
+    let mut groups = only_with_raspi4b(vec![single("raspi4b::sdcard", boots)]);
+    groups.push(single("sdcard::directory", directory));
+    groups
+}
+
+fn make(option: &str, place: &Path) -> Result<()> {
+    let script = artifacts::root().join("scripts/sdcard");
+    let options = [OsStr::new("--no-build"), OsStr::new(option)];
+    artifacts::run(Command::new(script).args(options).arg(place))
+}
+
+/// The image, taken apart, boots as its config.txt says to the shells of its two machines. There is no semihosting on a Pi.
+fn boots(test: &str) -> Result<()> {
+    let image = artifacts::build("tests/sdcard.img");
+    make("--output", &image)?;
+    let card = Card::take_apart(&image, &artifacts::build("tests/sdcard-image"))?;
+    let machine = Machine::raspi4b_from(&card)?.without_semihosting();
+    let mut session = machine.start(test)?;
+    session.expect("bulkhead: version .* on Raspberry Pi 4 Model B: 4 CPUs")?;
+    for (index, vm) in ["alpha", "beta"].into_iter().enumerate() {
+        // Whichever of these a message of the kernel leaves whole.
+        session.expect_of(
+            vm,
+            &format!("{vm}: leave with|{vm}: Linux 6.*online: 0-1|{vm}:/root# "),
+        )?;
+        session.focus(index)?;
+        // From here on no message stands in the middle of a line. The answer is nowhere in what is typed.
+        session.send("dmesg -n 1; echo $(hostname)-$((6 * 7))-$((1000 + 1))\n")?;
+        session.expect_of(vm, &format!("{vm}-42-1001\n"))?;
+    }
+    for (index, vm) in ["alpha", "beta"].into_iter().enumerate() {
+        session.focus(index)?;
+        session.send("poweroff\n")?;
+        session.expect_of(vm, &format!(r"bulkhead: vm {vm}: off\b"))?;
+    }
+    let ended = session.finish_well()?;
+    ensure!(
+        ended
+            .text
+            .contains("bulkhead: summary: alpha off, beta off\n"),
+        "no summary"
+    );
+    Ok(())
+}
+
+/// A directory has the same files, can be filled again, and is left alone when it is somebody else's.
+fn directory(_: &str) -> Result<()> {
+    let (image, place) = (
+        artifacts::build("tests/sdcard-2.img"),
+        artifacts::build("tests/sdcard-directory"),
+    );
+    make("--output", &image)?;
+    if place.exists() {
+        fs::remove_dir_all(&place)?;
+    }
+    make("--directory", &place)?;
+    let files = artifacts::build("tests/sdcard-files");
+    Card::take_apart(&image, &files)?;
+    ensure!(
+        names(&place)? == names(&files)?,
+        "{:?} is not {:?}",
+        names(&place)?,
+        names(&files)?
+    );
+    make("--directory", &place)?;
+
+    let theirs = place.join("config.txt");
+    fs::write(&theirs, "kernel=theirs.img\n")?;
+    fs::remove_file(place.join("kernel8.img"))?;
+    ensure!(make("--directory", &place).is_err(), "it was overwritten");
+    ensure!(
+        fs::read_to_string(&theirs)? == "kernel=theirs.img\n"
+            && !place.join("kernel8.img").exists(),
+        "it was changed"
+    );
+    Ok(())
+}
+
+/// All files below a directory.
+fn names(dir: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut names = BTreeSet::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        for entry in fs::read_dir(next)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                names.insert(path.strip_prefix(dir)?.to_owned());
+            }
+        }
+    }
+    Ok(names)
+}

@@ -38,6 +38,11 @@ pub fn raspi4b_dtb() -> PathBuf {
     build("guests/dtbs/broadcom/bcm2711-rpi-4-b.dtb")
 }
 
+/// Debian's U-Boot for QEMU's virt machine.
+pub fn u_boot() -> PathBuf {
+    build("guests/u-boot.bin")
+}
+
 /// Whether QEMU has the machine of that name.
 pub fn qemu_has(machine: &str) -> bool {
     let output = Command::new("qemu-system-aarch64")

@@ -212,6 +212,7 @@ pub struct Bundle {
     vms: Vec<Vm>,
     external: bool,
     damage: Vec<Damage>,
+    wrapped: bool,
 }
 
 /// What is done to the finished file: see [`Bundle::damaged`].
@@ -239,6 +240,12 @@ impl Bundle {
     /// Changes the finished file.
     pub fn damaged(mut self, change: fn(&mut Vec<u8>)) -> Self {
         self.damage.push(Damage(change));
+        self
+    }
+
+    /// In a legacy image of U-Boot's, as a ramdisk: in a FIT image itself U-Boot looks for a ramdisk, and finds none.
+    pub fn wrapped(mut self) -> Self {
+        self.wrapped = true;
         self
     }
 
@@ -287,6 +294,12 @@ impl Bundle {
                 change(&mut bytes);
             }
             fs::write(&itb, bytes)?;
+        }
+        if self.wrapped {
+            let ramdisk = dir.join("vms.uimg");
+            let kind = ["-A", "arm64", "-T", "ramdisk", "-C", "none", "-d"];
+            artifacts::run(Command::new("mkimage").args(kind).args([&itb, &ramdisk]))?;
+            return Ok(ramdisk);
         }
         Ok(itb)
     }

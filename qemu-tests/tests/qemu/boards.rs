@@ -24,6 +24,7 @@ pub fn groups() -> Vec<Group> {
     groups.push(single("boards::restart", |test| {
         restart(test, Machine::new())
     }));
+    groups.push(single("boards::u_boot", u_boot));
     groups.push(single("boards::no_initrd", |test| {
         ends_with(test, Machine::new(), "(?i)bulkhead: .*initrd")
     }));
@@ -71,6 +72,25 @@ fn without_bulkhead(test: &str) -> Result<()> {
     asked(&mut session, "alpha", 2)?;
     session.send("poweroff\n")?;
     report_of("alpha", &session.finish_well()?.text)?.verdict()
+}
+
+/// U-Boot at EL2 has the kernel and the initrd from QEMU (`qfw load`), and its `booti` puts them, and the device tree with the initrd in
+/// it, where it likes. Its default boot command does both.
+fn u_boot(test: &str) -> Result<()> {
+    let bundle = Bundle::new().vm(Vm::bare("alone", "heartbeat").cpus(4));
+    let mut session = Machine::new()
+        .arguments(["-bios".into(), artifacts::u_boot().into_os_string()])
+        .arguments(["-nic", "none"])
+        .bundle(bundle.wrapped())
+        .start(test)?;
+    session.expect("U-Boot 20")?;
+    session.expect(r"Verifying Checksum \.\.\. OK")?;
+    session.expect(r"Starting kernel \.\.\.")?;
+    session.expect("bulkhead: version .* 4 CPUs")?;
+    session.expect("@alone@ # beat 2\n")?;
+    session.send("q")?;
+    session.expect(r"bulkhead: vm alone: off\b")?;
+    report_of("alone", &session.finish_well()?.text)?.verdict()
 }
 
 /// Bulkhead with another text_offset in its Image header (bytes 8 to 15): QEMU puts it there, counted from the start of RAM.

@@ -20,7 +20,7 @@ const FAT32: u8 = 0x0c;
 pub struct Config {
     /// `kernel=`
     pub kernel: String,
-    /// `initramfs ... followkernel`
+    /// `initramfs ... followkernel`; empty if there is none.
     pub initramfs: String,
     /// `device_tree=`
     pub device_tree: String,

@@ -90,12 +90,15 @@ impl Machine {
     /// A Raspberry Pi 4 that boots from the files of a card as the firmware would, with the console where the card has it: the PL011.
     pub fn raspi4b_from(card: &Card) -> Result<Self> {
         let config = &card.config;
-        Ok(Self::new()
+        let machine = Self::new()
             .board("raspi4b")
             .dtb(card.device_tree()?)
             .firmware(card.file(&config.kernel)?)
-            .initrd(card.file(&config.initramfs)?)
-            .arguments(["-append".to_owned(), card.command_line()?]))
+            .arguments(["-append".to_owned(), card.command_line()?]);
+        Ok(match config.initramfs.as_str() {
+            "" => machine,
+            initramfs => machine.initrd(card.file(initramfs)?),
+        })
     }
 
     /// QEMU's `-dtb`.

@@ -9,26 +9,28 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use qemu_tests::{Card, Machine, artifacts};
+use qemu_tests::{Bundle, Card, Machine, Vm, artifacts, report_of};
 
 use super::{Group, gicv2::only_with_raspi4b, single};
 
 pub fn groups() -> Vec<Group> {
-    let mut groups = only_with_raspi4b(vec![single("raspi4b::sdcard", boots)]);
+    let mut groups = only_with_raspi4b(vec![
+        single("raspi4b::sdcard", boots),
+        single("raspi4b::sdcard_u_boot", boots_by_u_boot),
+    ]);
     groups.push(single("sdcard::directory", directory));
     groups
 }
 
-fn make(option: &str, place: &Path) -> Result<()> {
+fn make<const N: usize>(options: [&OsStr; N]) -> Result<()> {
     let script = artifacts::root().join("scripts/sdcard");
-    let options = [OsStr::new("--no-build"), OsStr::new(option)];
-    artifacts::run(Command::new(script).args(options).arg(place))
+    artifacts::run(Command::new(script).arg("--no-build").args(options))
 }
 
 /// The image, taken apart, boots as its config.txt says to the shells of its two machines. There is no semihosting on a Pi.
 fn boots(test: &str) -> Result<()> {
     let image = artifacts::build("tests/sdcard.img");
-    make("--output", &image)?;
+    make(["--output".as_ref(), image.as_ref()])?;
     let card = Card::take_apart(&image, &artifacts::build("tests/sdcard-image"))?;
     let machine = Machine::raspi4b_from(&card)?.without_semihosting();
     let mut session = machine.start(test)?;
@@ -59,17 +61,46 @@ fn boots(test: &str) -> Result<()> {
     Ok(())
 }
 
+/// A card with U-Boot on it: QEMU gets what config.txt names, U-Boot and the device tree, and U-Boot the rest from the card itself.
+fn boots_by_u_boot(test: &str) -> Result<()> {
+    let bundle = Bundle::new().vm(Vm::bare("alone", "heartbeat").cpus(4));
+    let bundle = bundle.write(&artifacts::scratch("sdcard-bundle")?)?;
+    let image = artifacts::build("tests/sdcard-u-boot.img");
+    make([
+        "--u-boot".as_ref(),
+        "--bundle".as_ref(),
+        bundle.as_ref(),
+        "--output".as_ref(),
+        image.as_ref(),
+    ])?;
+    let card = Card::take_apart(&image, &artifacts::build("tests/sdcard-u-boot"))?;
+    let drive = format!("file={},if=sd,format=raw,snapshot=on", image.display());
+    let mut session = Machine::raspi4b_from(&card)?
+        .without_semihosting()
+        .arguments(["-drive", &drive])
+        .start(test)?;
+    session.expect("U-Boot 20")?;
+    session.expect("RPI 4 Model B")?;
+    session.expect(r"Starting kernel \.\.\.")?;
+    session.expect("bulkhead: version .* on Raspberry Pi 4 Model B: 4 CPUs")?;
+    session.expect("@alone@ # beat 2\n")?;
+    session.send("q")?;
+    session.expect(r"bulkhead: vm alone: off\b")?;
+    report_of("alone", &session.finish_well()?.text)?.verdict()
+}
+
 /// A directory has the same files, can be filled again, and is left alone when it is somebody else's.
 fn directory(_: &str) -> Result<()> {
     let (image, place) = (
         artifacts::build("tests/sdcard-2.img"),
         artifacts::build("tests/sdcard-directory"),
     );
-    make("--output", &image)?;
+    make(["--output".as_ref(), image.as_ref()])?;
     if place.exists() {
         fs::remove_dir_all(&place)?;
     }
-    make("--directory", &place)?;
+    let directory = ["--directory".as_ref(), place.as_ref()];
+    make(directory)?;
     let files = artifacts::build("tests/sdcard-files");
     Card::take_apart(&image, &files)?;
     ensure!(
@@ -78,12 +109,12 @@ fn directory(_: &str) -> Result<()> {
         names(&place)?,
         names(&files)?
     );
-    make("--directory", &place)?;
+    make(directory)?;
 
     let theirs = place.join("config.txt");
     fs::write(&theirs, "kernel=theirs.img\n")?;
     fs::remove_file(place.join("kernel8.img"))?;
-    ensure!(make("--directory", &place).is_err(), "it was overwritten");
+    ensure!(make(directory).is_err(), "it was overwritten");
     ensure!(
         fs::read_to_string(&theirs)? == "kernel=theirs.img\n"
             && !place.join("kernel8.img").exists(),

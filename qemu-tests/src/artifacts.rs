@@ -109,7 +109,7 @@ fn build_guests() -> Result<()> {
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .current_dir(root()))?;
-    for name in ["adversary", "conformance", "heartbeat", "services"] {
+    for name in ["adversary", "bench", "conformance", "heartbeat", "services"] {
         run(Command::new("aarch64-linux-gnu-objcopy")
             .args(["--output-target", "binary"])
             .arg(target_dir.join(TARGET).join("release").join(name))

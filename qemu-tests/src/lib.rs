@@ -5,6 +5,7 @@
 //! is printed, and the time limit of a session is only there so that a broken run ends.
 
 pub mod artifacts;
+pub mod bench;
 mod bundle;
 mod card;
 mod machine;

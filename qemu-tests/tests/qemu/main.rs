@@ -13,6 +13,7 @@ mod adversary;
 mod boards;
 mod bundles;
 mod conformance;
+mod costs;
 mod gicv2;
 mod linux;
 mod sdcard;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         bundles::groups(),
         adversary::groups(),
         conformance::groups(),
+        costs::groups(),
         gicv2::groups(),
         sdcard::groups(),
         services::groups(),

@@ -14,6 +14,7 @@ _head:
 
 // x0 = the device tree. MMU and caches are off.
 start:
+    mrs     x20, cntpct_el0
     msr     daifset, #0xf
     mov     x19, x0
 
@@ -55,6 +56,7 @@ start:
     mov     sp, x1
     bl      enter_virtual_memory
     mov     x0, x19
+    mov     x1, x20
     bl      {first_main}
     b       .
 
@@ -144,6 +146,7 @@ enter_virtual_memory:
 
 .section .text.vectors, "ax"
 .balign 2048
+.global vectors
 vectors:
     slot 0
     slot 1

@@ -118,6 +118,8 @@ pub struct Guest {
     pub cpus: usize,
     /// PSCI as the device tree describes it.
     pub psci: Psci,
+    /// The physical count at its first instruction.
+    pub started: u64,
 }
 
 unsafe extern "Rust" {
@@ -137,7 +139,7 @@ macro_rules! guest_main {
     };
 }
 
-extern "C" fn first_main(fdt: *const u8) {
+extern "C" fn first_main(fdt: *const u8, started: u64) {
     // SAFETY: the boot protocol has put the device tree's address into x0.
     let fdt = unsafe { Fdt::at(fdt) };
     let guest = Guest {
@@ -145,6 +147,7 @@ extern "C" fn first_main(fdt: *const u8) {
         name: fdt.bootarg("vm=").unwrap_or("guest"),
         cpus: fdt.count("/cpus/cpu"),
         psci: Psci::from_fdt(fdt),
+        started,
     };
     guest_main(guest);
     guest.psci.off();

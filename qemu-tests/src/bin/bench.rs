@@ -1,0 +1,63 @@
+//! What `scripts/bench` runs: see there.
+
+use std::{env, fs, path::Path, process::ExitCode};
+
+use anyhow::{Result, bail};
+use qemu_tests::{artifacts, bench};
+use serde_json::Map;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<()> {
+    match *arguments {
+        ["measure", out] => measure(Path::new(out)),
+        ["budget", file] => budget(Path::new(file)),
+        ["table", file] => table(Path::new(file), None),
+        ["table", file, earlier] => table(Path::new(file), Some(Path::new(earlier))),
+        _ => bail!("unknown arguments: {}", arguments.join(" ")),
+    }
+}
+
+/// Measures everything into a JSON file.
+fn measure(out: &Path) -> Result<()> {
+    artifacts::prepare()?;
+    let mut all = Map::new();
+    for gic in bench::GICS {
+        all.insert(gic.to_owned(), bench::to_json(&bench::measure(gic)?));
+    }
+    let size = fs::metadata(artifacts::firmware())?.len();
+    let size = vec![("image-bytes".to_owned(), size)];
+    all.insert("size".to_owned(), bench::to_json(&size));
+    bench::write_json(out, all)
+}
+
+/// Makes figures the budget: those that tests hold against it.
+fn budget(file: &Path) -> Result<()> {
+    let measured = bench::read_json(file)?;
+    let section = |gic: &str| Some((gic.to_owned(), measured.get(gic)?.clone()));
+    bench::write_json(
+        &bench::budget_file(),
+        bench::GICS.iter().filter_map(|gic| section(gic)).collect(),
+    )
+}
+
+/// Prints figures beside those of the peers, or of an earlier run.
+fn table(file: &Path, earlier: Option<&Path>) -> Result<()> {
+    let measured = bench::read_json(file)?;
+    let lines = match earlier {
+        Some(earlier) => bench::comparison(&measured, &bench::read_json(earlier)?),
+        None => bench::table(&measured, &bench::peers()?),
+    };
+    print!("{lines}");
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -176,8 +176,18 @@ impl Machine {
     pub fn start(self, test: &str) -> Result<Session> {
         let file_name = test.replace("::", "-");
         let scratch = artifacts::scratch(&file_name)?;
+        let mut qemu = self.command(&scratch)?;
+        qemu.stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Session::start(qemu, &file_name, scratch, self.limit)
+            .with_context(|| format!("{test}: QEMU did not start"))
+    }
+
+    /// QEMU's command line. The bundle is made in `scratch`.
+    pub(crate) fn command(&self, scratch: &Path) -> Result<Command> {
         let initrd = match &self.bundle {
-            Some(bundle) => Some(bundle.write(&scratch)?),
+            Some(bundle) => Some(bundle.write(scratch)?),
             None => self.initrd.clone(),
         };
         let mut qemu = Command::new("qemu-system-aarch64");
@@ -198,11 +208,7 @@ impl Machine {
         if let Some(initrd) = &initrd {
             qemu.arg("-initrd").arg(initrd);
         }
-        qemu.args(&self.arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Session::start(qemu, &file_name, scratch, self.limit)
-            .with_context(|| format!("{test}: QEMU did not start"))
+        qemu.args(&self.arguments);
+        Ok(qemu)
     }
 }

@@ -3,7 +3,10 @@
 use std::{env, fs, path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
-use qemu_tests::{artifacts, bench};
+use qemu_tests::{
+    artifacts,
+    bench::{self, profile, table},
+};
 use serde_json::Map;
 
 fn main() -> ExitCode {
@@ -21,9 +24,14 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<()> {
     match *arguments {
         ["measure", out] => measure(Path::new(out)),
+        ["profile", operation] => {
+            artifacts::prepare()?;
+            print!("{}", profile::of(operation)?);
+            Ok(())
+        }
         ["budget", file] => budget(Path::new(file)),
-        ["table", file] => table(Path::new(file), None),
-        ["table", file, earlier] => table(Path::new(file), Some(Path::new(earlier))),
+        ["table", file] => print_table(Path::new(file), None),
+        ["table", file, earlier] => print_table(Path::new(file), Some(Path::new(earlier))),
         _ => bail!("unknown arguments: {}", arguments.join(" ")),
     }
 }
@@ -52,11 +60,11 @@ fn budget(file: &Path) -> Result<()> {
 }
 
 /// Prints figures beside those of the peers, or of an earlier run.
-fn table(file: &Path, earlier: Option<&Path>) -> Result<()> {
+fn print_table(file: &Path, earlier: Option<&Path>) -> Result<()> {
     let measured = bench::read_json(file)?;
     let lines = match earlier {
-        Some(earlier) => bench::comparison(&measured, &bench::read_json(earlier)?),
-        None => bench::table(&measured, &bench::peers()?),
+        Some(earlier) => table::comparison(&measured, &bench::read_json(earlier)?),
+        None => table::beside_peers(&measured, &table::peers()?),
     };
     print!("{lines}");
     Ok(())

@@ -3,7 +3,7 @@
 .section .text.bench, "ax"
 
 // Like boot.S's vectors, but for interrupts taken from EL1. They are taken only while x9 waits for one: x9 = when, x10 = CPU interface of
-// a GICv2, or 0; x11 is lost. What the timers can still ask for is turned off.
+// a GICv2, or 0; x11 and the flags are lost. A timer that fired is turned off.
 .balign 2048
 .global bench_vectors
 bench_vectors:
@@ -20,15 +20,22 @@ bench_vectors:
 .endr
 
 interrupt:
-    msr     cntv_ctl_el0, xzr
-    msr     cntp_ctl_el0, xzr
-    isb
-    cbnz    x10, 1f
+    cbnz    x10, 2f
     mrs     x11, icc_iar1_el1
+    msr     cntv_ctl_el0, xzr
+    cmp     x11, #30
+    b.ne    1f
+    msr     cntp_ctl_el0, xzr
+1:  isb
     msr     icc_eoir1_el1, x11
     isb
     eret
-1:  ldr     w11, [x10, #0xc]        // GICC_IAR
+2:  ldr     w11, [x10, #0xc]        // GICC_IAR
+    msr     cntv_ctl_el0, xzr
+    cmp     w11, #30
+    b.ne    3f
+    msr     cntp_ctl_el0, xzr
+3:  isb
     str     w11, [x10, #0x10]       // GICC_EOIR
     eret
 

@@ -12,7 +12,6 @@ fn main() {}
 mod guest {
     use core::{
         arch::{asm, global_asm},
-        fmt::Display,
         sync::atomic::{AtomicU64, Ordering},
     };
 
@@ -30,6 +29,7 @@ mod guest {
         fn bench_started();
     }
 
+    /// Attempts, where the boot arguments (`attempts=`) say nothing else.
     const ATTEMPTS: usize = 8;
     /// First attempts that are not counted: what they find is in its state after reset.
     const WARM_UP: usize = 2;
@@ -156,9 +156,12 @@ mod guest {
             restarted(guest);
             return;
         }
+        let only = guest.fdt.bootarg("only=");
         let mut bench = Bench {
             tap: Tap::new(guest.name),
             guest,
+            only,
+            attempts: number(guest.fdt.bootarg("attempts=")).unwrap_or(ATTEMPTS),
         };
         bench.tap.note(format_args!("started {}", guest.started));
         gic::enable();
@@ -170,7 +173,13 @@ mod guest {
         bench.interrupts();
         bench.other_cpu();
         bench.console();
-        bench.reset();
+        if only.is_none() {
+            bench.reset();
+        }
+    }
+
+    fn number(text: Option<&str>) -> Option<usize> {
+        text?.parse().ok()
     }
 
     /// The second start: what the reset took is counted from when it was called.
@@ -189,20 +198,33 @@ mod guest {
     struct Bench {
         tap: Tap,
         guest: Guest,
+        /// Nothing but the operation of that name is attempted (`only=`).
+        only: Option<&'static str>,
+        attempts: usize,
     }
 
     impl Bench {
-        fn cost(&mut self, name: impl Display, mut attempt: impl FnMut() -> u64) {
+        fn cost(&mut self, name: &str, attempt: impl FnMut() -> u64) {
+            self.cost_by("", name, attempt);
+        }
+
+        /// The same for an operation whose name begins with that of a conduit.
+        fn cost_by(&mut self, conduit: &str, name: &str, mut attempt: impl FnMut() -> u64) {
+            let is_wanted = |only: &str| only.strip_prefix(conduit) == Some(name);
+            if !self.only.is_none_or(is_wanted) {
+                return;
+            }
             for _ in 0..WARM_UP {
                 attempt();
             }
             let (mut least, mut most) = (u64::MAX, 0);
-            for _ in 0..ATTEMPTS {
+            for _ in 0..self.attempts {
                 let ticks = attempt();
                 least = least.min(ticks);
                 most = most.max(ticks);
             }
-            self.tap.note(format_args!("cost {name} {least} {most}"));
+            self.tap
+                .note(format_args!("cost {conduit}{name} {least} {most}"));
         }
 
         fn calls(&mut self) {
@@ -210,12 +232,8 @@ mod guest {
                 let (_, by_hvc) = ticks!("hvc #0", x0, x1, x2);
                 let (_, by_smc) = ticks!("smc #0", x0, x1, x2);
                 assert_eq!((by_hvc, by_smc), (answer, answer), "{name}");
-                self.cost(format_args!("hvc-{name}"), || {
-                    ticks!("hvc #0", x0, x1, x2).0
-                });
-                self.cost(format_args!("smc-{name}"), || {
-                    ticks!("smc #0", x0, x1, x2).0
-                });
+                self.cost_by("hvc-", name, || ticks!("hvc #0", x0, x1, x2).0);
+                self.cost_by("smc-", name, || ticks!("smc #0", x0, x1, x2).0);
             }
         }
 

@@ -47,7 +47,7 @@ impl Machine {
             arguments: Vec::new(),
             serial_lines_before: 0,
             semihosting: true,
-            limit: Duration::from_secs(240),
+            limit: Duration::from_secs(600),
         }
     }
 

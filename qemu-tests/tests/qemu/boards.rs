@@ -133,7 +133,7 @@ pub fn restart(test: &str, machine: Machine) -> Result<()> {
 
 /// One line of Bulkhead's that has the pattern in it, and a power-off with a status that tells of failure.
 pub fn ends_with(test: &str, machine: Machine, pattern: &str) -> Result<()> {
-    let mut session = machine.limit(60).start(test)?;
+    let mut session = machine.limit(180).start(test)?;
     session.expect(pattern)?;
     let ended = session.finish()?;
     ensure!(
@@ -146,7 +146,7 @@ pub fn ends_with(test: &str, machine: Machine, pattern: &str) -> Result<()> {
 
 /// One line that has the word in it, and no more: Bulkhead stops.
 fn says(test: &str, machine: Machine, word: &str) -> Result<()> {
-    let mut session = machine.limit(60).start(test)?;
+    let mut session = machine.limit(180).start(test)?;
     session.expect(&format!(r"(?m)^.*\b{word}\b.*\n"))?;
     let lines = session.text().lines().filter(|line| !line.is_empty());
     ensure!(lines.count() == 1, "more than one line: {}", session.text());

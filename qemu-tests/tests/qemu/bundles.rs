@@ -193,7 +193,7 @@ pub fn groups() -> Vec<Group> {
         }),
         single("bundles::neither_fit_nor_image", |test| {
             fs::write(text_file(), TEXT)?;
-            let mut session = Machine::new().initrd(text_file()).limit(60).start(test)?;
+            let mut session = Machine::new().initrd(text_file()).limit(180).start(test)?;
             session.expect("(?i)bundle: .*\n")?;
             let ended = session.finish()?;
             ensure!(
@@ -222,7 +222,7 @@ fn mistakes() -> Group {
         });
         let mut session = Machine::new()
             .bundle(bundle)
-            .limit(120)
+            .limit(240)
             .start(&format!("{test}::mistakes"))?;
         the_good_one_lives(&mut session)?;
         Ok(session.finish()?.text)
@@ -287,7 +287,7 @@ fn damaged_hash(test: &str) -> Result<()> {
                 *byte ^= 1;
             }
         });
-    let mut session = Machine::new().bundle(bundle).limit(120).start(test)?;
+    let mut session = Machine::new().bundle(bundle).limit(240).start(test)?;
     session.expect(r"/images/image-1/hash-1: .*damaged")?;
     the_good_one_lives(&mut session)?;
     let ended = session.finish()?;
@@ -311,7 +311,7 @@ fn two_of_one_name(test: &str) -> Result<()> {
                 *byte = b'd';
             }
         });
-    let mut session = Machine::new().bundle(bundle).limit(120).start(test)?;
+    let mut session = Machine::new().bundle(bundle).limit(240).start(test)?;
     the_good_one_lives(&mut session)?;
     let ended = session.finish()?;
     let lines = ended
@@ -324,7 +324,7 @@ fn two_of_one_name(test: &str) -> Result<()> {
 
 /// Nothing can start: one line, then power-off.
 fn refused(test: &str, bundle: Bundle, line: &str) -> Result<()> {
-    let mut session = Machine::new().bundle(bundle).limit(60).start(test)?;
+    let mut session = Machine::new().bundle(bundle).limit(180).start(test)?;
     session.expect(line)?;
     let ended = session.finish()?;
     ensure!(

@@ -110,7 +110,7 @@ fn nine_cpus(test: &str) -> Result<()> {
 fn powers_off(test: &str, machine: Machine) -> Result<()> {
     let bundle = Bundle::new().vm(Vm::bare("alone", "heartbeat").cpus(4));
     let machine = machine.without_semihosting().bundle(bundle);
-    let mut session = machine.limit(60).start(test)?;
+    let mut session = machine.limit(180).start(test)?;
     session.expect("@alone@ # beat 2\n")?;
     session.send("q")?;
     session.expect(r"bulkhead: vm alone: off\b")?;
@@ -126,7 +126,7 @@ fn missing_cpu(test: &str, release: &str, reason: &str) -> Result<()> {
         &["/cpus/cpu@3", "cpu-release-addr", "0", release],
     )?;
     let bundle = Bundle::new().vm(Vm::bare("alone", "heartbeat").cpus(3));
-    let mut session = machine.bundle(bundle).limit(60).start(test)?;
+    let mut session = machine.bundle(bundle).limit(180).start(test)?;
     session.expect(&format!("CPU 0x3: {reason}"))?;
     session.expect("@alone@ # beat 2\n")?;
     session.send("q")?;

@@ -15,6 +15,14 @@ const PARTITION: usize = 446;
 /// FAT32 by LBA.
 const FAT32: u8 = 0x0c;
 
+/// A stub whose header takes addresses has this at 0xf0.
+const STUB_MAGIC: u32 = 0x5afe_570b;
+const KERNEL_AT: u32 = 0x20_0000;
+const DEVICE_TREE_AT: u32 = 0x800_0000;
+const INITRAMFS_AT: u32 = 0x1000_0000;
+/// RAM below the VideoCore's, as QEMU has it.
+const MEMORY: u32 = 0x3c00_0000;
+
 /// What `config.txt` asks the firmware for; the names are those of files on the card.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Config {
@@ -24,6 +32,8 @@ pub struct Config {
     pub initramfs: String,
     /// `device_tree=`
     pub device_tree: String,
+    /// `armstub=`; empty if there is none.
+    pub armstub: String,
     /// `dtoverlay=`, in this order.
     pub overlays: Vec<String>,
 }
@@ -45,6 +55,7 @@ impl Config {
             {
                 match name {
                     "kernel" => config.kernel = value.to_owned(),
+                    "armstub" => config.armstub = value.to_owned(),
                     "device_tree" => config.device_tree = value.to_owned(),
                     "dtoverlay" => config.overlays.push(value.to_owned()),
                     _ => settings.push(line),
@@ -122,6 +133,49 @@ impl Card {
         Ok(tree)
     }
 
+    /// What is in RAM, and where, when the firmware has the CPUs begin at address 0 and EL3 with the card's own stub. The places of the
+    /// rest are free to choose: the stub is told, as the layout of its header says (raspberrypi/tools, armstub8.S).
+    pub fn with_stub(&self) -> Result<Vec<(PathBuf, u32)>> {
+        let initramfs = self.file(&self.config.initramfs)?;
+        let end = INITRAMFS_AT + u32::try_from(fs::metadata(&initramfs)?.len())?;
+        let tree = self.device_tree()?;
+        let put = |kind: &str, change: &[&str]| {
+            artifacts::run(
+                Command::new("fdtput")
+                    .args(["-t", kind])
+                    .arg(&tree)
+                    .args(change),
+            )
+        };
+        let cell = |value: u32| format!("{value:x}");
+        put("x", &["/memory@0", "reg", "0", "0", &cell(MEMORY)])?;
+        put("s", &["/chosen", "bootargs", &self.command_line()?])?;
+        for (name, address) in [
+            ("linux,initrd-start", INITRAMFS_AT),
+            ("linux,initrd-end", end),
+        ] {
+            put("x", &["/chosen", name, "0", &cell(address)])?;
+        }
+
+        let mut stub = fs::read(self.file(&self.config.armstub)?)?;
+        let header = stub.get_mut(0xf0..0x100).context("a stub has a header")?;
+        ensure!(
+            header.starts_with(&STUB_MAGIC.to_le_bytes()),
+            "the stub has no magic number"
+        );
+        // The magic number is cleared when the addresses are there.
+        let told = [0, 0, DEVICE_TREE_AT, KERNEL_AT].map(u32::to_le_bytes);
+        header.copy_from_slice(told.as_flattened());
+        let stub_path = self.root.join("handed-over.stub");
+        fs::write(&stub_path, stub)?;
+        Ok(vec![
+            (stub_path, 0),
+            (self.file(&self.config.kernel)?, KERNEL_AT),
+            (tree, DEVICE_TREE_AT),
+            (initramfs, INITRAMFS_AT),
+        ])
+    }
+
     /// The board's command line.
     pub fn command_line(&self) -> Result<String> {
         let text = fs::read_to_string(self.file("cmdline.txt")?)?;
@@ -157,6 +211,7 @@ mod tests {
             kernel: "kernel8.img".to_owned(),
             initramfs: "bundle.itb".to_owned(),
             device_tree: "bcm2711-rpi-4-b.dtb".to_owned(),
+            armstub: String::new(),
             overlays: vec!["disable-bt".to_owned()],
         };
         assert_eq!(Config::parse(config).unwrap(), expected);

@@ -90,6 +90,9 @@ impl Machine {
     /// A Raspberry Pi 4 that boots from the files of a card as the firmware would, with the console where the card has it: the PL011.
     pub fn raspi4b_from(card: &Card) -> Result<Self> {
         let config = &card.config;
+        if !config.armstub.is_empty() {
+            return Self::raspi4b_from_stub(card);
+        }
         let machine = Self::new()
             .board("raspi4b")
             .dtb(card.device_tree()?)
@@ -99,6 +102,17 @@ impl Machine {
             "" => machine,
             initramfs => machine.initrd(card.file(initramfs)?),
         })
+    }
+
+    /// The same with a stub of the card's: QEMU starts the CPUs at EL3, as there is no kernel for it to start.
+    fn raspi4b_from_stub(card: &Card) -> Result<Self> {
+        let mut machine = Self::new().board("raspi4b").without_firmware();
+        for (path, address) in card.with_stub()? {
+            let file = path.display();
+            let loader = format!("loader,file={file},addr={address:#x},force-raw=on");
+            machine = machine.arguments(["-device".to_owned(), loader]);
+        }
+        Ok(machine)
     }
 
     /// QEMU's `-dtb`.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use qemu_tests::{Bundle, Card, Machine, Vm, artifacts, report_of};
+use qemu_tests::{Bundle, Card, Machine, Session, Vm, artifacts, report_of};
 
 use super::{Group, gicv2::only_with_raspi4b, single};
 
@@ -17,6 +17,7 @@ pub fn groups() -> Vec<Group> {
     let mut groups = only_with_raspi4b(vec![
         single("raspi4b::sdcard", boots),
         single("raspi4b::sdcard_u_boot", boots_by_u_boot),
+        single("raspi4b::sdcard_tf_a", boots_on_tf_a),
     ]);
     groups.push(single("sdcard::directory", directory));
     groups
@@ -63,17 +64,7 @@ fn boots(test: &str) -> Result<()> {
 
 /// A card with U-Boot on it: QEMU gets what config.txt names, U-Boot and the device tree, and U-Boot the rest from the card itself.
 fn boots_by_u_boot(test: &str) -> Result<()> {
-    let bundle = Bundle::new().vm(Vm::bare("alone", "heartbeat").cpus(4));
-    let bundle = bundle.write(&artifacts::scratch("sdcard-bundle")?)?;
-    let image = artifacts::build("tests/sdcard-u-boot.img");
-    make([
-        "--u-boot".as_ref(),
-        "--bundle".as_ref(),
-        bundle.as_ref(),
-        "--output".as_ref(),
-        image.as_ref(),
-    ])?;
-    let card = Card::take_apart(&image, &artifacts::build("tests/sdcard-u-boot"))?;
+    let (image, card) = small_card("u-boot")?;
     let drive = format!("file={},if=sd,format=raw,snapshot=on", image.display());
     let mut session = Machine::raspi4b_from(&card)?
         .without_semihosting()
@@ -82,11 +73,50 @@ fn boots_by_u_boot(test: &str) -> Result<()> {
     session.expect("U-Boot 20")?;
     session.expect("RPI 4 Model B")?;
     session.expect(r"Starting kernel \.\.\.")?;
+    runs_and_ends(session)?;
+    Ok(())
+}
+
+/// With TF-A at EL3 the CPUs come, and the board goes, by its PSCI.
+fn boots_on_tf_a(test: &str) -> Result<()> {
+    let (_, card) = small_card("tf-a")?;
+    let machine = Machine::raspi4b_from(&card)?.without_semihosting();
+    let mut session = machine.start(test)?;
+    session.expect("BL31: v2")?;
+    session.expect("Changed device tree to advertise PSCI")?;
+    let text = runs_and_ends(session)?;
+    ensure!(
+        text.contains("PSCI_SYSTEM_OFF"),
+        "TF-A was not asked to turn the board off"
+    );
+    Ok(())
+}
+
+/// The image of a card with that option and one small machine on all CPUs, and what is on it.
+fn small_card(option: &str) -> Result<(PathBuf, Card)> {
+    let bundle = Bundle::new().vm(Vm::bare("alone", "heartbeat").cpus(4));
+    let bundle = bundle.write(&artifacts::scratch(&format!("sdcard-{option}"))?)?;
+    let image = artifacts::build(&format!("tests/sdcard-{option}.img"));
+    make([
+        format!("--{option}").as_ref(),
+        "--bundle".as_ref(),
+        bundle.as_ref(),
+        "--output".as_ref(),
+        image.as_ref(),
+    ])?;
+    let card = Card::take_apart(&image, &artifacts::build(&format!("tests/sdcard-{option}")))?;
+    Ok((image, card))
+}
+
+/// Lets the machine of a small card, which needs every CPU of the board, run and end; returns all that was printed.
+fn runs_and_ends(mut session: Session) -> Result<String> {
     session.expect("bulkhead: version .* on Raspberry Pi 4 Model B: 4 CPUs")?;
     session.expect("@alone@ # beat 2\n")?;
     session.send("q")?;
     session.expect(r"bulkhead: vm alone: off\b")?;
-    report_of("alone", &session.finish_well()?.text)?.verdict()
+    let ended = session.finish_well()?;
+    report_of("alone", &ended.text)?.verdict()?;
+    Ok(ended.text)
 }
 
 /// A directory has the same files, can be filled again, and is left alone when it is somebody else's.

@@ -100,6 +100,22 @@ impl Session {
         }
     }
 
+    /// The next line, once it is complete; `None` when QEMU has ended.
+    pub fn next_line(&mut self) -> Result<Option<String>> {
+        loop {
+            let from = self.cursors.get("").copied().unwrap_or(0);
+            let rest = self.text.get(from..).unwrap_or_default();
+            if let Some((line, _)) = rest.split_once('\n') {
+                let line = line.to_owned();
+                self.cursors.insert(String::new(), from + line.len() + 1);
+                return Ok(Some(line));
+            }
+            if !self.receive("the next line")? {
+                return Ok(None);
+            }
+        }
+    }
+
     /// Types text.
     pub fn send(&mut self, keys: &str) -> Result<()> {
         self.keyboard.write_all(keys.as_bytes())?;

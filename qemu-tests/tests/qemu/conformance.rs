@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow, bail};
-use qemu_tests::{Bundle, Machine, Report, Vm, report_of};
+use qemu_tests::{Bundle, Machine, Report, Session, Vm, report_of};
 
 use super::{Group, Shared};
 
@@ -63,7 +63,8 @@ pub fn run_on(
                 .bootargs(&format!("psci={version} method={conduit} cpus={cpus}")))
         });
         let run = format!("{test}-{}", versions.join("-"));
-        let session = board.clone().cpus(board_cpus).bundle(bundle).start(&run)?;
+        let mut session = board.clone().cpus(board_cpus).bundle(bundle).start(&run)?;
+        remember(&mut session, versions)?;
         let ended = session.finish_well()?;
         for version in versions {
             let vm = name(version);
@@ -74,7 +75,33 @@ pub fn run_on(
             if !ended.text.contains(&format!("bulkhead: vm {vm}: off")) {
                 bail!("{vm} did not go off");
             }
+            if let Some(line) = ended.text.lines().find(|line| line.contains("Bail out!")) {
+                bail!("a guest gave up: {line}");
+            }
         }
     }
     Ok(reports)
+}
+
+/// Keeps for each machine, whose resets are to clear its memory, how far it has come, and tells it in its next life; until QEMU ends.
+///
+/// A line of the machine in focus may come twice, as the console writes it again behind another's: it is answered once.
+fn remember(session: &mut Session, versions: &[&str]) -> Result<()> {
+    let mut known = vec![(String::from("0 0"), false); versions.len()];
+    while let Some(line) = session.next_line()? {
+        for (index, version) in versions.iter().enumerate() {
+            let Some((_, said)) = line.split_once(&format!("@psci-{version}@ ")) else {
+                continue;
+            };
+            let (progress, is_told) = &mut known[index];
+            if let Some(new) = said.strip_prefix("remember ") {
+                (*progress, *is_told) = (new.to_owned(), false);
+            } else if said == "recall" && !*is_told {
+                *is_told = true;
+                session.focus(index)?;
+                session.send(&format!("{progress}\n"))?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -13,7 +13,17 @@ pub struct Tap {
 impl Tap {
     /// For the guest of that name.
     pub fn new(name: &'static str) -> Self {
-        Self { name, count: 0 }
+        Self::behind(name, 0)
+    }
+
+    /// For the guest of that name, after so many results in its former lives.
+    pub fn behind(name: &'static str, count: u32) -> Self {
+        Self { name, count }
+    }
+
+    /// Results so far.
+    pub fn count(&self) -> u32 {
+        self.count
     }
 
     /// One result.

@@ -31,6 +31,7 @@ mod life;
 mod optional;
 mod power_down;
 mod race;
+mod reset;
 mod smccc;
 mod standby;
 
@@ -102,22 +103,14 @@ fn run(guest: Guest) {
         psci: guest.psci,
         on_qemu: guest.fdt.bootarg("peer=") == Some("qemu"),
     };
-    test.device_tree();
-    // Both conduits reach the firmware, whatever the device tree names.
-    let conduits = match guest.fdt.bootarg("conduit=") {
-        Some("hvc") => &[Conduit::Hvc][..],
-        Some("smc") => &[Conduit::Smc][..],
-        _ => &[Conduit::Hvc, Conduit::Smc][..],
-    };
     gic::enable();
-    for conduit in conduits {
-        test.conduit = *conduit;
-        test.psci.conduit = *conduit;
-        life::CPU_OFF.store(guest.psci.cpu_off, Ordering::SeqCst);
-        CONDUIT_IS_SMC.store(*conduit == Conduit::Smc, Ordering::SeqCst);
-        test.all();
+    let taken = test.recall();
+    if taken == 0 {
+        test.first_life();
     }
-    test.tap.finish();
+    test.use_conduit(guest.psci.conduit);
+    test.lives(taken);
+    test.finish();
 }
 
 impl Test {
@@ -127,6 +120,38 @@ impl Test {
 
     fn features(&self, function: u64) -> i64 {
         self.call(FEATURES, function, 0, 0)
+    }
+
+    /// Everything that needs no reset.
+    fn first_life(&mut self) {
+        self.device_tree();
+        // Both conduits reach the firmware, whatever the device tree names.
+        let conduits = match self.guest.fdt.bootarg("conduit=") {
+            Some("hvc") => &[Conduit::Hvc][..],
+            Some("smc") => &[Conduit::Smc][..],
+            _ => &[Conduit::Hvc, Conduit::Smc][..],
+        };
+        for conduit in conduits {
+            self.use_conduit(*conduit);
+            self.all();
+        }
+    }
+
+    fn use_conduit(&mut self, conduit: Conduit) {
+        self.conduit = conduit;
+        self.psci.conduit = conduit;
+        life::CPU_OFF.store(self.psci.cpu_off, Ordering::SeqCst);
+        CONDUIT_IS_SMC.store(conduit == Conduit::Smc, Ordering::SeqCst);
+    }
+
+    /// The plan, and the end where SYSTEM_OFF is not the only one.
+    fn finish(self) {
+        let hibernate = self.hibernate();
+        self.tap.finish();
+        if let Some((id, kind)) = hibernate {
+            let result = self.conduit.call3(id, kind, 0, 0);
+            panic!("SYSTEM_OFF2 {id:#x} of type {kind} does not turn off, got {result:#x}");
+        }
     }
 
     fn all(&mut self) {

@@ -1,6 +1,9 @@
 //! The start of every CPU, and where the image lies.
 
-use super::{cache, guest::FRAME_BYTES};
+use super::{
+    cache,
+    guest::{self, FRAME_BYTES},
+};
 use crate::types::{Mpidr, Pa, PaRange};
 use aarch64_cpu::registers::*;
 use core::{
@@ -38,6 +41,8 @@ global_asm!(
     on_serror = sym bulkhead_on_serror,
     on_fault = sym bulkhead_on_fault,
     FRAME = const FRAME_BYTES,
+    CALL = const guest::CALL_OFFSET,
+    LOOPS = const guest::LOOPS_OFFSET,
     FAULT_FRAME = const size_of::<super::guest::FaultFrame>(),
 );
 
@@ -171,5 +176,14 @@ pub fn install_vectors() {
         static vectors: u8;
     }
     VBAR_EL2.set((&raw const vectors) as u64);
+    super::regs::isb();
+}
+
+/// Replaces them by those that do what [`guest::Hardening`] says at each exit of a guest.
+pub fn install_hardened_vectors() {
+    unsafe extern "C" {
+        static hardened_vectors: u8;
+    }
+    VBAR_EL2.set((&raw const hardened_vectors) as u64);
     super::regs::isb();
 }

@@ -2,20 +2,47 @@
 
 use crate::types::Gpr;
 use aarch64_cpu::registers::*;
+use core::mem::offset_of;
 
-/// x0-x30 of a vCPU, as vectors.S lays them out.
+/// x0-x30 of a vCPU, as vectors.S lays them out, and what the hardened vectors look at.
 #[repr(C, align(16))]
 #[derive(Clone, Debug, Default)]
 pub struct GuestRegs {
     x: [u64; 31],
-    padding: u64,
+    hardening: Hardening,
+}
+
+/// What the hardened vectors do at an exit before any branch that the guest could have trained.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hardening {
+    /// The function that is called by SMC; 0 for none.
+    pub call: u32,
+    /// How often the loop runs that fills the branch history; once is the least.
+    pub loops: u32,
 }
 
 /// Bytes of a frame.
 pub const FRAME_BYTES: usize = size_of::<GuestRegs>();
 const _: () = assert!(FRAME_BYTES == 256);
+/// Where vectors.S finds [`Hardening::call`] and [`Hardening::loops`].
+pub(super) const CALL_OFFSET: usize = offset_of!(GuestRegs, hardening.call);
+pub(super) const LOOPS_OFFSET: usize = offset_of!(GuestRegs, hardening.loops);
 
 impl GuestRegs {
+    /// Zeros, on a CPU that wants `hardening`.
+    pub fn hardened(hardening: Hardening) -> Self {
+        Self {
+            x: [0; 31],
+            hardening,
+        }
+    }
+
+    /// Sets all to zero.
+    pub fn clear(&mut self) {
+        self.x = [0; 31];
+    }
+
     /// x0-x3: function id and first arguments of an SMCCC call.
     pub fn arguments(&self) -> [u64; 4] {
         let [x0, x1, x2, x3, ..] = self.x;
@@ -73,7 +100,7 @@ pub struct FaultFrame {
     pub far: u64,
 }
 
-const _: () = assert!(core::mem::offset_of!(FaultFrame, esr) == 256);
+const _: () = assert!(offset_of!(FaultFrame, esr) == 256);
 
 /// Runs the guest from ELR_EL2 in the state SPSR_EL2 until a trap handler answers other than 0, and
 /// returns that answer. `state` is what [`with_state`] lends to the handlers meanwhile.

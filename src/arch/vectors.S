@@ -45,12 +45,35 @@
     store_x2_x29
     str     x30, [sp, #240]
     add     x29, sp, #{FRAME}       // the frame record of `enter_guest`: no backtrace follows the guest's x29
-    mov     x0, sp
     .endm
 
     .macro lower_el handler
     .balign 0x80
     save_guest
+    mov     x0, sp
+    bl      \handler
+    b       resume
+    .endm
+
+// The same on a CPU on which a guest may have trained the prediction of our branches. First the firmware invalidates
+// the predictors, where it is to be asked; then the loop's taken branches, or CLRBHB, push the guest's out of the
+// branch history. Each of the conditional branches may itself be predicted wrongly, as the guest likes; so behind
+// them all nothing is executed, speculatively either, before the barriers are through, and the first branch that
+// could lead elsewhere (indirect, or a return) comes later. x0-x3 are lost to the call, and were saved.
+    .macro lower_el_hardened handler
+    .balign 0x80
+    save_guest
+    ldr     w0, [sp, #{CALL}]
+    cbz     w0, 1f
+    smc     #0
+1:  ldr     w1, [sp, #{LOOPS}]
+2:  b       3f
+3:  subs    w1, w1, #1
+    b.hi    2b                      // a count of 0 ends, too
+    hint    #22                     // CLRBHB; a NOP without FEAT_CLRBHB
+    dsb     nsh
+    isb
+    mov     x0, sp
     bl      \handler
     b       resume
     .endm
@@ -60,22 +83,34 @@
     b       fault
     .endm
 
+    .macro table entry
+    .balign 0x800
+    .rept 8                         // current EL, with SP_EL0 and with SP_ELx
+    current_el
+    .endr
+    \entry  {on_sync}               // lower EL, AArch64
+    \entry  {on_irq}
+    \entry  {on_irq}                // FIQ is routed here only when it stands for an interrupt
+    \entry  {on_serror}
+    \entry  {on_sync}               // lower EL, AArch32: the guest's EL0
+    \entry  {on_irq}
+    \entry  {on_irq}
+    \entry  {on_serror}
+    .endm
+
     .pushsection .text
     .balign 0x800
     .global vectors
 vectors:
-    .rept 8                         // current EL, with SP_EL0 and with SP_ELx
-    current_el
-    .endr
-    lower_el {on_sync}              // lower EL, AArch64
-    lower_el {on_irq}
-    lower_el {on_irq}               // FIQ is routed here only when it stands for an interrupt
-    lower_el {on_serror}
-    lower_el {on_sync}              // lower EL, AArch32: the guest's EL0
-    lower_el {on_irq}
-    lower_el {on_irq}
-    lower_el {on_serror}
+    table   lower_el
+    .balign 0x800
+    .global hardened_vectors
+hardened_vectors:
+    table   lower_el_hardened
+    .popsection
 
+// What follows fills the room in front of the tables, which would be empty: a table begins on a multiple of 2 KiB.
+    .pushsection .head.rest, "ax"
 // Back into the guest, or out of `enter_guest` when the handler wants that (x0 != 0).
 resume:
     cbnz    x0, leave

@@ -1,8 +1,15 @@
-//! What guests are told of the board's CPUs and speculation (DEN0070A, DEN0028 7.5 to 7.7).
+//! The board's CPUs and speculation (DEN0070A, DEN0028 7.5 to 7.7): what guests are told of it, and what EL2 does
+//! for itself when it is entered from a guest.
 //!
-//! A vCPU may be shown another CPU after each reset of the board, so the worst CPU speaks for all.
+//! A vCPU may be shown another CPU after each reset of the board, so the worst CPU speaks for all. EL2 looks at
+//! each by itself. Its map has all RAM in it, so what a guest makes it do speculatively could reach any other's.
+//!
+//! Nothing is done about two further ways to look at EL2. No guest can read through the map itself (CVE-2017-5754,
+//! ID_AA64PFR0_EL1.CSV3): it is of another translation regime. EL2's system registers (CVE-2018-3640) hold no
+//! secret: the map is the same at every boot.
 
-use super::firmware::{Mitigation, Workarounds};
+use super::firmware::{Mitigation, Workaround, Workarounds};
+use core::fmt;
 
 /// What one CPU says of itself, and the board's firmware of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,28 +24,30 @@ pub struct CpuFacts {
     pub mmfr1: u64,
     /// ID_AA64ISAR0_EL1.
     pub isar0: u64,
+    /// ID_AA64ISAR2_EL1.
+    pub isar2: u64,
     /// SMCCC_ARCH_FEATURES of workarounds 1, 2 and 3, asked on this CPU; `None` without SMCCC 1.1.
     pub firmware: Option<[i32; 3]>,
 }
 
 /// The implementer and part number of MIDR_EL1, whatever the revision.
-const fn part(implementer: u64, number: u64) -> u64 {
+const fn part(implementer: u32, number: u32) -> u32 {
     implementer << 24 | number << 4
 }
 
-const CORTEX_A35: u64 = part(0x41, 0xd04);
-const CORTEX_A53: u64 = part(0x41, 0xd03);
-const CORTEX_A55: u64 = part(0x41, 0xd05);
-const CORTEX_A510: u64 = part(0x41, 0xd46);
-const CORTEX_A520: u64 = part(0x41, 0xd80);
-const BRAHMA_B53: u64 = part(0x42, 0x100);
-const TSV110: u64 = part(0x48, 0xd01);
-const KRYO_2XX_SILVER: u64 = part(0x51, 0x801);
-const KRYO_3XX_SILVER: u64 = part(0x51, 0x803);
-const KRYO_4XX_SILVER: u64 = part(0x51, 0x805);
+const CORTEX_A35: u32 = part(0x41, 0xd04);
+const CORTEX_A53: u32 = part(0x41, 0xd03);
+const CORTEX_A55: u32 = part(0x41, 0xd05);
+const CORTEX_A510: u32 = part(0x41, 0xd46);
+const CORTEX_A520: u32 = part(0x41, 0xd80);
+const BRAHMA_B53: u32 = part(0x42, 0x100);
+const TSV110: u32 = part(0x48, 0xd01);
+const KRYO_2XX_SILVER: u32 = part(0x51, 0x801);
+const KRYO_3XX_SILVER: u32 = part(0x51, 0x803);
+const KRYO_4XX_SILVER: u32 = part(0x51, 0x805);
 
 /// CPUs whose branch predictors cannot be trained across contexts though CSV2 is zero.
-const SAFE_PREDICTORS: [u64; 8] = [
+const SAFE_PREDICTORS: [u32; 8] = [
     CORTEX_A35,
     CORTEX_A53,
     CORTEX_A55,
@@ -49,7 +58,7 @@ const SAFE_PREDICTORS: [u64; 8] = [
     KRYO_4XX_SILVER,
 ];
 /// CPUs that do not let a load pass an older store of unknown address.
-const SAFE_STORES: [u64; 6] = [
+const SAFE_STORES: [u32; 6] = [
     CORTEX_A35,
     CORTEX_A53,
     CORTEX_A55,
@@ -58,7 +67,7 @@ const SAFE_STORES: [u64; 6] = [
     KRYO_4XX_SILVER,
 ];
 /// CPUs whose branch history steers no indirect branch.
-const SAFE_HISTORY: [u64; 9] = [
+const SAFE_HISTORY: [u32; 9] = [
     CORTEX_A35,
     CORTEX_A53,
     CORTEX_A55,
@@ -68,6 +77,33 @@ const SAFE_HISTORY: [u64; 9] = [
     KRYO_2XX_SILVER,
     KRYO_3XX_SILVER,
     KRYO_4XX_SILVER,
+];
+
+/// CPUs whose branch history is filled by a loop, and how many times it must run: Arm's table for CVE-2022-23960, and
+/// Ampere's for its own.
+#[rustfmt::skip]
+const LOOPS: [(u32, u32); 21] = [
+    (part(0x41, 0xd07), 8),   // Cortex-A57
+    (part(0x41, 0xd08), 8),   // Cortex-A72
+    (part(0xc0, 0xac3), 11),  // AmpereOne
+    (part(0x41, 0xd0b), 24),  // Cortex-A76
+    (part(0x41, 0xd0e), 24),  // Cortex-A76AE
+    (part(0x41, 0xd0d), 24),  // Cortex-A77
+    (part(0x41, 0xd0c), 24),  // Neoverse N1
+    (part(0x51, 0x804), 24),  // Kryo 4xx Gold
+    (part(0x41, 0xd41), 32),  // Cortex-A78
+    (part(0x41, 0xd42), 32),  // Cortex-A78AE
+    (part(0x41, 0xd4b), 32),  // Cortex-A78C
+    (part(0x41, 0xd44), 32),  // Cortex-X1
+    (part(0x41, 0xd4c), 32),  // Cortex-X1C
+    (part(0x41, 0xd47), 32),  // Cortex-A710
+    (part(0x41, 0xd48), 32),  // Cortex-X2
+    (part(0x41, 0xd49), 32),  // Neoverse N2
+    (part(0x41, 0xd40), 32),  // Neoverse V1
+    (part(0x41, 0xd4d), 38),  // Cortex-A715
+    (part(0x41, 0xd81), 38),  // Cortex-A720
+    (part(0x41, 0xd4e), 132), // Cortex-X3
+    (part(0x41, 0xd4f), 132), // Neoverse V2
 ];
 
 /// The answer "required, and the call mitigates".
@@ -138,9 +174,105 @@ impl CpuFacts {
         field(self.pfr1, 4) != 0
     }
 
-    fn is_one_of(&self, parts: &[u64]) -> bool {
-        const PART: u64 = part(0xff, 0xfff);
-        parts.contains(&(self.midr & PART))
+    fn is_one_of(&self, parts: &[u32]) -> bool {
+        parts.contains(&self.part())
+    }
+
+    fn part(&self) -> u32 {
+        self.midr as u32 & part(0xff, 0xfff)
+    }
+}
+
+/// What EL2 does about a vulnerability of its own, each time that a guest exits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Nothing: the CPU is not vulnerable.
+    NotNeeded,
+    /// A call of the board's firmware.
+    Call(Workaround),
+    /// CLRBHB (FEAT_CLRBHB).
+    Clear,
+    /// A loop of taken branches, so many times.
+    Loop(u32),
+    /// Nothing: there is no measure but the firmware's, which it has not.
+    Missing,
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotNeeded => "not vulnerable",
+            Self::Call(_) => "firmware call",
+            Self::Clear => "CLRBHB",
+            Self::Loop(count) => return write!(f, "loop of {count}"),
+            Self::Missing => "no workaround in the firmware",
+        })
+    }
+}
+
+/// How EL2 is hardened against what a guest has left in one CPU's branch prediction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hardening {
+    /// CVE-2017-5715: where the guest has led EL2's indirect branches.
+    pub predictors: Measure,
+    /// CVE-2022-23960: which way the guest has come, by which the CPU selects among EL2's own targets.
+    pub history: Measure,
+}
+
+impl Hardening {
+    /// The firmware's workaround to call.
+    pub fn call(self) -> Option<Workaround> {
+        match (self.predictors, self.history) {
+            (Measure::Call(workaround), _) | (_, Measure::Call(workaround)) => Some(workaround),
+            _ => None,
+        }
+    }
+
+    /// How often the loop runs.
+    pub fn loops(self) -> u32 {
+        match self.history {
+            Measure::Loop(count) => count,
+            _ => 0,
+        }
+    }
+
+    /// Whether there is anything to do at all.
+    pub fn is_needed(self) -> bool {
+        let idle = |measure| matches!(measure, Measure::NotNeeded | Measure::Missing);
+        !idle(self.predictors) || !idle(self.history)
+    }
+}
+
+impl CpuFacts {
+    /// What EL2 does on this CPU. Of the two calls, workaround 3 does what workaround 1 does as well (DEN0028 7.7). To
+    /// fill the history is cheaper than any call, so a CPU that needs no call for its predictors gets none for that.
+    pub fn hardening(&self) -> Hardening {
+        let both = Measure::Call(Workaround::BranchHistory);
+        let history = self.branch_history();
+        let predictors = match self.branch_predictor() {
+            Mitigation::NotRequired => Measure::NotNeeded,
+            Mitigation::Callable if history == Mitigation::Callable => both,
+            Mitigation::Callable => Measure::Call(Workaround::BranchPredictor),
+            Mitigation::Unknown => Measure::Missing,
+        };
+        let row = LOOPS.iter().find(|(part, _)| *part == self.part());
+        let history = match (history, row) {
+            (Mitigation::NotRequired, _) => Measure::NotNeeded,
+            _ if predictors == both => both,
+            _ if self.has_clrbhb() => Measure::Clear,
+            (_, Some((_, count))) => Measure::Loop(*count),
+            (Mitigation::Callable, None) => both,
+            (Mitigation::Unknown, None) => Measure::Missing,
+        };
+        Hardening {
+            predictors,
+            history,
+        }
+    }
+
+    /// ID_AA64ISAR2_EL1.CLRBHB.
+    const fn has_clrbhb(&self) -> bool {
+        field(self.isar2, 28) != 0
     }
 }
 
@@ -296,6 +428,126 @@ mod tests {
             );
         }
         assert_eq!(worst([]).branch_predictor, Unknown);
+    }
+
+    fn hardened(cpu: CpuFacts) -> (Measure, Measure) {
+        let Hardening {
+            predictors,
+            history,
+        } = cpu.hardening();
+        (predictors, history)
+    }
+
+    /// Cortex-A72 before r1p0 has CSV2 0, from r1p0 on 1; Cortex-A73 has no loop, and its call is the only way.
+    #[test]
+    fn el2_does_what_midr_id_registers_and_firmware_say() {
+        use Measure::{Call, Clear, Loop, Missing, NotNeeded};
+        const ONE: Measure = Call(Workaround::BranchPredictor);
+        const THREE: Measure = Call(Workaround::BranchHistory);
+        const A73: u64 = 0x411f_d091;
+        const A76: u64 = 0x414f_d0b1;
+        const N1: u64 = 0x414f_d0c1;
+        let csv2 = |value: u64, cpu: CpuFacts| CpuFacts {
+            pfr0: value << 56,
+            ..cpu
+        };
+        let answers = |one, three| Some([one, -1, three]);
+        for (what, cpu, wanted) in [
+            ("A72 r0, no firmware", cpu(A72, None), (Missing, Loop(8))),
+            (
+                "A72 r0, none of 1 and 3",
+                cpu(A72, answers(-1, -1)),
+                (Missing, Loop(8)),
+            ),
+            ("A72 r0, only 1", cpu(A72, answers(0, -1)), (ONE, Loop(8))),
+            ("A72 r0, 1 and 3", cpu(A72, answers(0, 0)), (THREE, THREE)),
+            (
+                "A72 r0, fixed in hardware",
+                cpu(A72, answers(1, 1)),
+                (NotNeeded, NotNeeded),
+            ),
+            (
+                "A72 r1",
+                csv2(1, cpu(0x411f_d080, None)),
+                (NotNeeded, Loop(8)),
+            ),
+            (
+                "A72 r1, 1 and 3",
+                csv2(1, cpu(0x411f_d080, answers(1, 0))),
+                (NotNeeded, Loop(8)),
+            ),
+            ("A57", cpu(0x411f_d070, None), (Missing, Loop(8))),
+            ("A73, no firmware", cpu(A73, None), (Missing, Missing)),
+            ("A73, only 3", cpu(A73, answers(-1, 0)), (Missing, THREE)),
+            (
+                "A73 r1, 3",
+                csv2(1, cpu(A73, answers(1, 0))),
+                (NotNeeded, THREE),
+            ),
+            ("A76", csv2(1, cpu(A76, None)), (NotNeeded, Loop(24))),
+            ("N1", csv2(1, cpu(N1, None)), (NotNeeded, Loop(24))),
+            (
+                "N1 by another implementer",
+                csv2(1, cpu(0x424f_d0c1, None)),
+                (NotNeeded, Missing),
+            ),
+            ("CSV2_3", csv2(3, cpu(N1, None)), (NotNeeded, NotNeeded)),
+            ("A53", cpu(A53, None), (NotNeeded, NotNeeded)),
+            (
+                "A53, odd firmware",
+                cpu(A53, answers(0, 0)),
+                (NotNeeded, NotNeeded),
+            ),
+            ("unknown, no firmware", cpu(0, None), (Missing, Missing)),
+            (
+                "CLRBHB, [31:28] of ISAR2",
+                CpuFacts {
+                    isar2: 1 << 28,
+                    ..csv2(2, cpu(N1, answers(-1, 0)))
+                },
+                (NotNeeded, Clear),
+            ),
+            (
+                "ECBHB",
+                CpuFacts {
+                    mmfr1: 1 << 60,
+                    isar2: 1 << 28,
+                    ..csv2(2, cpu(N1, None))
+                },
+                (NotNeeded, NotNeeded),
+            ),
+        ] {
+            assert_eq!(hardened(cpu), wanted, "{what}");
+        }
+    }
+
+    /// Arm's figures, by the part numbers of the CPUs' manuals.
+    #[test]
+    fn each_loop_is_as_long_as_its_cpu_wants() {
+        for (midr, count) in [
+            (0xc00f_ac30, 11),
+            (0x411f_d0d0, 24),
+            (0x51df_804e, 24),
+            (0x411f_d410, 32),
+            (0x410f_d490, 32),
+            (0x411f_d4d0, 38),
+            (0x410f_d4f0, 132),
+        ] {
+            assert_eq!(cpu(midr, None).hardening().loops(), count, "{midr:#x}");
+        }
+    }
+
+    /// CPUs that need nothing, or for which nothing is there, keep the vectors that do nothing.
+    #[test]
+    fn vectors_are_hardened_only_where_they_help() {
+        let needs = |cpu: CpuFacts| cpu.hardening().is_needed();
+        assert!(!needs(cpu(A53, None)) && !needs(cpu(0, None)));
+        assert!(needs(cpu(A72, None)) && needs(cpu(0, Some([0, -1, -1]))));
+        let call = |one, three| cpu(A72, Some([one, -1, three])).hardening().call();
+        assert_eq!(call(-1, -1), None);
+        assert_eq!(call(0, -1), Some(Workaround::BranchPredictor));
+        assert_eq!(call(0, 0), Some(Workaround::BranchHistory));
+        assert_eq!(cpu(A53, None).hardening().loops(), 0);
     }
 
     /// ID_AA64ISAR0_EL1.RNDR is [63:60].

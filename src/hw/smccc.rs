@@ -47,6 +47,12 @@ impl Smccc {
         self.call(workaround.id(), 0);
     }
 
+    /// The id of `workaround` for vectors.S, which calls by SMC. A conduit of HVC means another hypervisor below, and
+    /// that hardens the CPU.
+    pub fn smc_id(self, workaround: Call) -> Option<u32> {
+        matches!(self.conduit, Conduit::Smc).then(|| workaround.id().get())
+    }
+
     /// Prevents store bypass on this CPU for good: workaround 2, on.
     pub fn prevent_store_bypass(self) {
         self.call(Call::Workaround2.id(), 1);

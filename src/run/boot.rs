@@ -423,7 +423,8 @@ fn join(machine: &Machine, index: usize) {
     };
     if let Some(cpu) = machine.cpus.get(index) {
         // What it says of itself comes first: a target for SGIs means that it waits for work.
-        cpu.facts.call_once(|| facts(machine.smccc));
+        let facts = cpu.facts.call_once(|| facts(machine.smccc));
+        harden(cpu.mpidr, facts);
         cpu.sgi_target.call_once(|| target);
     }
 }
@@ -436,6 +437,7 @@ fn facts(smccc: Option<Smccc>) -> CpuFacts {
         pfr1: arch::el1::id_register(4, 1),
         mmfr1: arch::el1::id_register(7, 1),
         isar0: arch::el1::id_register(6, 0),
+        isar2: arch::el1::id_register(6, 2),
         firmware: smccc.map(Smccc::workarounds),
     };
     if let Some(smccc) = smccc.filter(|_| facts.needs_store_bypass_prevented()) {
@@ -444,15 +446,26 @@ fn facts(smccc: Option<Smccc>) -> CpuFacts {
     facts
 }
 
+/// Has EL2 do on this CPU, at each exit of a guest, what keeps the guest from leading its branches.
+fn harden(cpu: Mpidr, facts: &CpuFacts) {
+    let hardening = facts.hardening();
+    if hardening.is_needed() {
+        boot::install_hardened_vectors();
+    }
+    log::debug!(
+        "CPU {cpu}: MIDR {:#x}, at exits of guests: branch predictors: {}, branch history: {}",
+        facts.midr,
+        hardening.predictors,
+        hardening.history
+    );
+}
+
 /// Waits for a vCPU to run, and runs it. The look for work comes after the interrupt that announces it.
 fn serve(machine: &'static Machine, index: usize) -> ! {
     loop {
         irq::drain_alone();
-        let work = machine
-            .cpus
-            .get(index)
-            .and_then(|cpu| cpu.work.lock().take());
-        if let Some(vcpu) = work {
+        let cpu = machine.cpus.get(index);
+        if let Some(vcpu) = cpu.and_then(|cpu| cpu.work.lock().take()) {
             vcpu::run(vcpu);
         }
         arch::wait_for_interrupt();

@@ -273,11 +273,11 @@ impl Homes {
 
     /// Makes the VM's vCPUs, each for its CPU; all of them or none.
     fn settle(&mut self, vm: &'static Vm, pcpus: &Chosen) -> Result<(), NotMade> {
-        let made = pcpus.iter().enumerate().map(|(vcpu, (index, _))| {
+        let made = pcpus.iter().enumerate().map(|(vcpu, (index, pcpu))| {
             let vcpu = pool::place(Vcpu {
                 id: VcpuId::new(vcpu as u8),
                 vm,
-                regs: GuestRegs::default(),
+                regs: GuestRegs::hardened(self.machine.hardening(pcpu)),
                 list_regs: ListRegs::new(vm.gic.list_registers()),
                 physical_timer: Timer::new(),
                 settle_at: None,

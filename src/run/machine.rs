@@ -2,7 +2,7 @@
 
 use super::serial::Port;
 use crate::{
-    arch,
+    arch::{self, guest::Hardening},
     emul::mitigation::CpuFacts,
     hw::{
         bcm2835_pm::PowerManager,
@@ -102,6 +102,16 @@ impl Machine {
         if let Some(manager) = self.power_manager {
             manager.power_off();
         }
+    }
+
+    /// What the vectors of a CPU that has come up do at exits of its guest.
+    pub fn hardening(&self, cpu: &Pcpu) -> Hardening {
+        let measures = cpu.facts.get().map(CpuFacts::hardening);
+        let call = measures
+            .and_then(|measures| self.smccc?.smc_id(measures.call()?.call()))
+            .unwrap_or(0);
+        let loops = measures.map_or(0, |measures| measures.loops());
+        Hardening { call, loops }
     }
 
     /// The CPUs that have come up, by index.

@@ -51,7 +51,7 @@ fn start(vcpu: &mut Vcpu, entry: Entry) {
 /// interrupt controller are not touched.
 pub fn reset(regs: &mut GuestRegs, entry: Entry) {
     el1::reset(entry.big_endian);
-    *regs = GuestRegs::default();
+    regs.clear();
     regs.set(Gpr::from_field(0), entry.context);
     guest::set_return(entry.pc, el1::START_PSTATE);
 }

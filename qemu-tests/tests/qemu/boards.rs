@@ -1,9 +1,10 @@
 //! Boards: CPU models, load addresses, exception levels, what is missing.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::{Bundle, Machine, Vm, artifacts, report_of};
+use regex::Regex;
 
 use super::{Group, linux::asked, single};
 
@@ -28,6 +29,16 @@ pub fn groups() -> Vec<Group> {
     groups.push(single("boards::no_initrd", |test| {
         ends_with(test, Machine::new(), "(?i)bulkhead: .*initrd")
     }));
+    // A Cortex-A53 needs nothing, a Cortex-A72 has a short loop, a Neoverse N1 a longer one.
+    for (cpu, history) in [
+        ("cortex-a53", None),
+        ("cortex-a72", Some("loop of 8")),
+        ("neoverse-n1", Some("loop of 24")),
+    ] {
+        groups.push(single(&format!("boards::vectors_{cpu}"), move |test| {
+            vectors(test, cpu, history)
+        }));
+    }
     groups.push(single("boards::entered_at_el1", |test| {
         says(test, Machine::new().board("virt,gic-version=3"), "EL1")
     }));
@@ -150,6 +161,45 @@ fn says(test: &str, machine: Machine, word: &str) -> Result<()> {
     session.expect(&format!(r"(?m)^.*\b{word}\b.*\n"))?;
     let lines = session.text().lines().filter(|line| !line.is_empty());
     ensure!(lines.count() == 1, "more than one line: {}", session.text());
+    Ok(())
+}
+
+/// The exits of a guest go to the plain vectors, the first table in the image, or to the hardened ones behind, and the log says why.
+/// QEMU's log of exceptions tells where each goes.
+fn vectors(test: &str, cpu: &str, history: Option<&str>) -> Result<()> {
+    let log = artifacts::build(&format!("tests/vectors-{cpu}.log"));
+    let mut session = Machine::new()
+        .cpu(cpu)
+        .cpus(1)
+        .bundle(Bundle::new().vm(Vm::bare("alone", "heartbeat")))
+        .arguments(["-append", "bulkhead.log=debug", "-d", "int", "-D"])
+        .arguments([&log])
+        .limit(60)
+        .start(test)?;
+    let history = history.unwrap_or("not vulnerable");
+    session.expect(&format!("CPU 0x0: .*, branch history: {history}\n"))?;
+    session.expect("@alone@ # beat 2\n")?;
+    session.send("q")?;
+    let text = session.finish_well()?.text;
+    let image = Regex::new("image at 0x([0-9a-f]+)\n")?;
+    let image = image.captures(&text).context("no address of the image")?;
+    let image = u64::from_str_radix(&image[1], 16)?;
+    let entry = Regex::new(r"from EL[01] to EL2\n(?:\.\.\..*\n)*?\.\.\.to EL2 PC 0x([0-9a-f]+)")?;
+    let log = fs::read_to_string(log)?;
+    let tables = entry.captures_iter(&log).map(|entry| {
+        let table = u64::from_str_radix(&entry[1], 16).map(|pc| pc & !0x7ff);
+        table.map(|table| table - image)
+    });
+    let tables: BTreeSet<u64> = tables.collect::<Result<_, _>>()?;
+    let wanted = if history == "not vulnerable" {
+        0x800
+    } else {
+        0x1000
+    };
+    ensure!(
+        tables == [wanted].into(),
+        "the tables in use are at {tables:#x?}"
+    );
     Ok(())
 }
 

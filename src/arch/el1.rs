@@ -3,7 +3,7 @@
 use super::regs::{isb, read_reg, write_reg};
 use crate::types::Mpidr;
 use aarch64_cpu::registers::*;
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 
 /// PSTATE of a vCPU that starts: EL1h with D, A, I and F masked (DEN0022F.b 6.4.1).
 pub const START_PSTATE: u64 = 0x3c5;
@@ -95,6 +95,17 @@ fn reset_feature_controls() {
         // another VM's share of caches and memory bandwidth.
         write_reg!("s3_4_c10_c5_0", 0b11 << 48);
     }
+}
+
+/// Whether the guest's stage 1 lets EL1 read at `address` (AT S1E1R; PAR_EL1.F is 0). PAR_EL1 is the guest's.
+pub fn stage_1_translates(address: u64) -> bool {
+    let guests = read_reg!("par_el1");
+    // SAFETY: asks the tables of the vCPU that is loaded; nothing but PAR_EL1 changes.
+    unsafe { asm!("at s1e1r, {}", in(reg) address, options(nostack, preserves_flags)) };
+    isb();
+    let translates = read_reg!("par_el1") & 1 == 0;
+    write_reg!("par_el1", guests);
+    translates
 }
 
 /// Whether the vCPU runs big-endian at EL1 (SCTLR_EL1.EE).

@@ -6,10 +6,13 @@ use core::arch::asm;
 /// nothing may survive from an earlier use of its VMID.
 pub fn invalidate_guest() {
     // SAFETY: translations are read again from the tables. The first DSB makes earlier table writes
-    // visible to the walkers, the second waits for all CPUs (D8.17.5).
+    // visible to the walkers, the others wait for all CPUs (D8.17.5). It is done twice for a Cortex-A76 to r3p0, where the
+    // first time may complete too early (erratum 1286807); it happens once in a vCPU's life.
     unsafe {
         asm!(
             "dsb ishst",
+            "tlbi vmalls12e1is",
+            "dsb ish",
             "tlbi vmalls12e1is",
             "dsb ish",
             "isb",

@@ -9,9 +9,10 @@ use crate::{
     arch::{
         el1,
         guest::{self, GuestRegs},
+        regs,
     },
     emul::{
-        advance,
+        advance, errata,
         inject::{self, Exception, Interrupted, PstateFields},
         smccc,
     },
@@ -93,11 +94,20 @@ fn data_abort(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort) -> Outcom
         maintenance: abort.is_cache_maintenance(),
     });
     match ipa {
+        Some(_) if is_stage_1_fault(abort, far) => Outcome::Resume,
         Some(ipa) if abort.is_decoded() => {
             devices::access(vcpu, regs, abort, ipa).unwrap_or(refused)
         }
         _ => refused,
     }
+}
+
+/// Whether a CPU that takes one for the other has reported a fault of stage 1 as one of stage 2. The guest repeats the
+/// access, and sees to the fault itself.
+fn is_stage_1_fault(abort: DataAbort, far: u64) -> bool {
+    errata::misreports_stage_2_faults(regs::midr())
+        && !abort.is_stage_1_walk()
+        && !el1::stage_1_translates(far)
 }
 
 fn instruction_abort(vcpu: &Vcpu, abort: InstrAbort) -> Outcome {

@@ -17,8 +17,9 @@ use crate::{
 pub fn run(vcpu: &mut Vcpu) -> ! {
     let vm = vcpu.vm;
     mmu::load_stage2(translation::vtcr(mmu::physical_address_bits()), vm.vttbr);
-    arch::tlb::invalidate_guest();
     el1::configure(Mpidr::of_vcpu(vcpu.id), vm.counter_offset);
+    // Last, for HCR_EL2.VM too may be cached in a TLB: until it was set, EL1's translations were the board's addresses.
+    arch::tlb::invalidate_guest();
     if vcpu.id == BOOT_VCPU && !vm.config.manual_start {
         lifecycle::start(vm);
     }
@@ -63,8 +64,10 @@ fn enter(vcpu: &mut Vcpu) {
 }
 
 /// Takes back what the vCPU holds of the hardware: its timers are silenced and its interrupts are deactivated. Nobody
-/// may see it off before: what is sent to it from then on is for its next life.
+/// may see it off before: what is sent to it from then on is for its next life. What it has stored past the caches is in
+/// memory before anybody fills that anew through them (B2.8).
 fn stop(vcpu: &mut Vcpu) {
+    arch::wait_for_accesses();
     el1::set_cntv_ctl(0);
     vcpu.physical_timer = Timer::new();
     timers::update(vcpu);

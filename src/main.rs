@@ -49,6 +49,16 @@ mod entry {
         };
     }
 
+    /// HVC or SMC from the guest, with ESR_EL2: false when it has been answered, true when it is to be handled like
+    /// any other exception.
+    #[unsafe(no_mangle)]
+    extern "C" fn bulkhead_on_call(regs: &mut GuestRegs, syndrome: u64) -> bool {
+        // SAFETY: as for the others.
+        let answered =
+            unsafe { with_state(|vcpu: &mut Vcpu| run::exit::answers(vcpu, regs, syndrome)) };
+        answered != Some(true)
+    }
+
     trap!(/// A synchronous exception from the guest.
         bulkhead_on_sync, run::exit::on_sync);
     trap!(/// An interrupt while the guest ran.

@@ -15,6 +15,7 @@ use core::{
 unsafe extern "C" {
     fn bulkhead_main(device_tree: u64, el: u64) -> !;
     fn bulkhead_secondary(pcpu: u64) -> !;
+    fn bulkhead_on_call(regs: &mut super::guest::GuestRegs, syndrome: u64) -> bool;
     fn bulkhead_on_sync(regs: &mut super::guest::GuestRegs) -> u64;
     fn bulkhead_on_irq(regs: &mut super::guest::GuestRegs) -> u64;
     fn bulkhead_on_serror(regs: &mut super::guest::GuestRegs) -> u64;
@@ -36,6 +37,7 @@ global_asm!(
 
 global_asm!(
     include_str!("vectors.S"),
+    on_call = sym bulkhead_on_call,
     on_sync = sym bulkhead_on_sync,
     on_irq = sym bulkhead_on_irq,
     on_serror = sym bulkhead_on_serror,

@@ -5,8 +5,9 @@
 // else is what `enter_guest` returns. Cheap traps never unwind; the rare ones (CPU_OFF, reset)
 // end a plain function call.
 
-// Offsets in the frame: x0-x30 in order, then padding to 256 bytes.
-    .macro store_x2_x29
+// Offsets in the frame: x0-x30 in order, then padding to 256 bytes. Those up to x18 a function may change, the
+// others only with the frame's help.
+    .macro store_x2_x19
     stp     x2, x3, [sp, #16]
     stp     x4, x5, [sp, #32]
     stp     x6, x7, [sp, #48]
@@ -16,14 +17,17 @@
     stp     x14, x15, [sp, #112]
     stp     x16, x17, [sp, #128]
     stp     x18, x19, [sp, #144]
+    .endm
+
+    .macro store_x20_x28
     stp     x20, x21, [sp, #160]
     stp     x22, x23, [sp, #176]
     stp     x24, x25, [sp, #192]
     stp     x26, x27, [sp, #208]
-    stp     x28, x29, [sp, #224]
+    str     x28, [sp, #224]
     .endm
 
-    .macro load_x2_x29
+    .macro load_x2_x19
     ldp     x2, x3, [sp, #16]
     ldp     x4, x5, [sp, #32]
     ldp     x6, x7, [sp, #48]
@@ -33,36 +37,29 @@
     ldp     x14, x15, [sp, #112]
     ldp     x16, x17, [sp, #128]
     ldp     x18, x19, [sp, #144]
+    .endm
+
+    .macro load_x20_x28
     ldp     x20, x21, [sp, #160]
     ldp     x22, x23, [sp, #176]
     ldp     x24, x25, [sp, #192]
     ldp     x26, x27, [sp, #208]
-    ldp     x28, x29, [sp, #224]
+    ldr     x28, [sp, #224]
     .endm
 
-    .macro save_guest
+    .macro save_volatile
     stp     x0, x1, [sp, #0]
-    store_x2_x29
-    str     x30, [sp, #240]
+    store_x2_x19
+    stp     x29, x30, [sp, #232]
     add     x29, sp, #{FRAME}       // the frame record of `enter_guest`: no backtrace follows the guest's x29
     .endm
 
-    .macro lower_el handler
-    .balign 0x80
-    save_guest
-    mov     x0, sp
-    bl      \handler
-    b       resume
-    .endm
-
-// The same on a CPU on which a guest may have trained the prediction of our branches. First the firmware invalidates
+// On a CPU on which a guest may have trained the prediction of our branches. First the firmware invalidates
 // the predictors, where it is to be asked; then the loop's taken branches, or CLRBHB, push the guest's out of the
 // branch history. Each of the conditional branches may itself be predicted wrongly, as the guest likes; so behind
 // them all nothing is executed, speculatively either, before the barriers are through, and the first branch that
 // could lead elsewhere (indirect, or a return) comes later. x0-x3 are lost to the call, and were saved.
-    .macro lower_el_hardened handler
-    .balign 0x80
-    save_guest
+    .macro harden
     ldr     w0, [sp, #{CALL}]
     cbz     w0, 1f
     smc     #0
@@ -73,6 +70,28 @@
     hint    #22                     // CLRBHB; a NOP without FEAT_CLRBHB
     dsb     nsh
     isb
+    .endm
+
+    .macro no_harden
+    .endm
+
+// HVC and SMC (EC 0x16 and 0x17) go to a handler of their own first, which needs no more than is saved here.
+    .macro lower_el_sync harden
+    .balign 0x80
+    save_volatile
+    \harden
+    mrs     x1, esr_el2
+    ubfx    x2, x1, #27, #5
+    cmp     x2, #(0x16 >> 1)
+    b.eq    call
+    b       sync
+    .endm
+
+    .macro lower_el harden, handler
+    .balign 0x80
+    save_volatile
+    \harden
+    store_x20_x28
     mov     x0, sp
     bl      \handler
     b       resume
@@ -83,40 +102,52 @@
     b       fault
     .endm
 
-    .macro table entry
+    .macro table harden
     .balign 0x800
     .rept 8                         // current EL, with SP_EL0 and with SP_ELx
     current_el
     .endr
-    \entry  {on_sync}               // lower EL, AArch64
-    \entry  {on_irq}
-    \entry  {on_irq}                // FIQ is routed here only when it stands for an interrupt
-    \entry  {on_serror}
-    \entry  {on_sync}               // lower EL, AArch32: the guest's EL0
-    \entry  {on_irq}
-    \entry  {on_irq}
-    \entry  {on_serror}
+    lower_el_sync \harden            // lower EL, AArch64
+    lower_el \harden, {on_irq}
+    lower_el \harden, {on_irq}       // FIQ is routed here only when it stands for an interrupt
+    lower_el \harden, {on_serror}
+    lower_el_sync \harden            // lower EL, AArch32: the guest's EL0
+    lower_el \harden, {on_irq}
+    lower_el \harden, {on_irq}
+    lower_el \harden, {on_serror}
     .endm
 
     .pushsection .text
     .balign 0x800
     .global vectors
 vectors:
-    table   lower_el
+    table   no_harden
     .balign 0x800
     .global hardened_vectors
 hardened_vectors:
-    table   lower_el_hardened
+    table   harden
     .popsection
 
 // What follows fills the room in front of the tables, which would be empty: a table begins on a multiple of 2 KiB.
     .pushsection .head.rest, "ax"
+// A call that is not answered at once is handled like everything else.
+call:
+    mov     x0, sp
+    bl      {on_call}
+    cbz     w0, restore_volatile
+sync:
+    store_x20_x28
+    mov     x0, sp
+    bl      {on_sync}
+
 // Back into the guest, or out of `enter_guest` when the handler wants that (x0 != 0).
 resume:
     cbnz    x0, leave
 restore:
-    load_x2_x29
-    ldr     x30, [sp, #240]
+    load_x20_x28
+restore_volatile:
+    load_x2_x19
+    ldp     x29, x30, [sp, #232]
     ldp     x0, x1, [sp, #0]
     eret
     dsb     nsh                     // no speculation past the ERET (straight-line speculation)
@@ -182,7 +213,9 @@ fault:
     mrs     x0, tpidr_el1
     mrs     x1, tpidrro_el0
     stp     x0, x1, [sp, #0]
-    store_x2_x29
+    store_x2_x19
+    store_x20_x28
+    str     x29, [sp, #232]
     mrs     x0, sp_el0
     mrs     x1, elr_el2
     stp     x0, x1, [sp, #240]
@@ -195,8 +228,9 @@ fault:
     ldr     x1, [sp, #248]
     msr     elr_el2, x1
     ldp     x0, x1, [sp, #0]
-    load_x2_x29
-    ldr     x30, [sp, #240]
+    load_x2_x19
+    load_x20_x28
+    ldp     x29, x30, [sp, #232]
     mov     sp, x30
     adrp    x30, fault_owner        // given back when nothing is read from the fault stack any more
     add     x30, x30, :lo12:fault_owner

@@ -12,11 +12,19 @@ const IT_HIGH: u32 = 10;
 const IT_LOW: u32 = 25;
 
 /// PSTATE behind an instruction, in the format of SPSR_EL2, from the one before it.
+#[inline(always)]
 pub const fn behind(spsr: u64) -> u64 {
     let spsr = spsr & !SS;
-    if spsr & AARCH32 == 0 {
-        return spsr & !BTYPE;
+    match spsr & AARCH32 {
+        0 => spsr & !BTYPE,
+        _ => behind_in_block(spsr),
     }
+}
+
+/// The same in AArch32 state, where the instruction may be of an IT block.
+#[cold]
+#[inline(never)]
+const fn behind_in_block(spsr: u64) -> u64 {
     let it = spsr >> IT_HIGH << 2 & 0xfc | spsr >> IT_LOW & 0b11;
     let it = next_in_block(it);
     spsr & !(0x3f << IT_HIGH | 0b11 << IT_LOW) | it >> 2 << IT_HIGH | (it & 0b11) << IT_LOW

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     spec::{
-        psci::{CallSet, FunctionSet, LegacyIds},
+        psci::{CallSet, Constants, FunctionSet, LegacyIds},
         services::Call,
     },
     sync::atomic::{AtomicBool, Ordering},
@@ -21,6 +21,8 @@ pub struct Firmware {
     pub(super) version: PsciVersion,
     /// The standard PSCI ids that are answered.
     pub(super) calls: CallSet,
+    /// What some of them always answer.
+    pub(super) constants: Constants,
     /// The PSCI ids of a 0.1 VM.
     pub(super) legacy: LegacyIds,
     /// Where an entry point may be.
@@ -46,10 +48,12 @@ impl Firmware {
     pub fn new(mut registers: Registers, psci: PsciChoice, vcpus: usize, ram: IpaRange) -> Self {
         registers.seal();
         let version = registers.version();
+        let calls = CallSet::of(version).without(psci.hidden);
         Self {
             registers,
             version,
-            calls: CallSet::of(version).without(psci.hidden),
+            constants: Constants::of(version, &calls),
+            calls,
             legacy: psci.legacy,
             ram,
             protected: AtomicBool::new(false),

@@ -66,7 +66,7 @@ pub fn call(firmware: &Firmware, caller: Caller, function: Function, args: Args)
     let result = match function {
         Function::Version => Ok(Outcome::Return(version(firmware))),
         Function::Features => Ok(Outcome::Return(features(firmware, args))),
-        Function::MigrateInfoType => Ok(Outcome::Return(MIGRATE_INFO_TYPE)),
+        Function::MigrateInfoType => Ok(Outcome::Return(psci::MIGRATE_INFO_TYPE as u64)),
         Function::AffinityInfo if args.w2() == 0 => Ok(Outcome::Return(cpu_info(firmware, args))),
         Function::AffinityInfo => instance_info(firmware, args),
         Function::CpuSuspend => suspend::cpu_suspend(firmware, caller, args),
@@ -92,16 +92,13 @@ pub fn call(firmware: &Firmware, caller: Caller, function: Function, args: Args)
     result.unwrap_or_else(|error| Outcome::Return(error.in_version(firmware.version).x0()))
 }
 
-/// What MIGRATE_INFO_TYPE returns: a trusted OS is not there or needs no migration (DEN0022F.b).
-pub const MIGRATE_INFO_TYPE: u64 = 2;
-
 /// AFFINITY_INFO: a vCPU of the instance is on (DEN0022F.b).
 const AFFINITY_ON: u64 = 0;
 /// AFFINITY_INFO: all vCPUs of the instance are off.
 const AFFINITY_OFF: u64 = 1;
 
 /// PSCI_VERSION (DEN0022F.b).
-pub fn version(firmware: &Firmware) -> u64 {
+fn version(firmware: &Firmware) -> u64 {
     firmware.version.word().into()
 }
 

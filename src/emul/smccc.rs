@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     spec::{
-        psci::{Function, NUMBERS},
+        psci::{CallSet, Function},
         services::{self, Call, Service},
         smccc::{self, Error, FunctionId, owner},
     },
@@ -19,39 +19,48 @@ use crate::{
 
 const NOT_SUPPORTED: Outcome = Outcome::Return(Error::NotSupported.x0());
 
-/// Where the standard secure service's numbers cease to be PSCI's.
-const PSCI_NUMBERS: u32 = NUMBERS as u32;
-
 /// What [`call`] answers to `hvc #0` or `smc #0`, where that is a value for x0 that costs next to
 /// nothing to find; otherwise `None`.
 ///
 /// For a trap handler to try first, before it needs a stack frame: these are the calls by which a guest
-/// finds out about its firmware, or waits for another CPU. No lock is taken. PSCI_VERSION comes first
-/// because it is the call that firmware is compared by; calling the rest cold keeps the compiler from
-/// sorting it in between.
+/// finds out about its firmware, or waits for another CPU. No lock is taken.
 #[inline(always)]
 pub fn answer(firmware: &Firmware, x: &[u64; 4]) -> Option<u64> {
     let id = FunctionId::from_x0(x[0]);
-    let args = Args::of(id, x);
-    let function = firmware.calls.find(id);
-    if function == Some(Function::Version) {
-        return Some(psci::version(firmware));
+    let Some(slot) = CallSet::slot(id) else {
+        return answer_others(firmware, id);
+    };
+    let constant = firmware.constants.at(slot);
+    if constant.is_some() {
+        return constant;
     }
-    core::hint::cold_path();
-    match function {
+    let args = Args::of(id, x);
+    match firmware.calls.at(slot) {
         Some(Function::AffinityInfo) if args.w2() == 0 => Some(psci::cpu_info(firmware, args)),
         Some(Function::Features) => Some(psci::features(firmware, args)),
-        Some(Function::MigrateInfoType) => Some(psci::MIGRATE_INFO_TYPE),
-        Some(_) => None,
-        None if firmware.version == PsciVersion::V0_1 => None,
-        None if id == smccc::VERSION => Some(smccc::SUPPORTED_VERSION.into()),
-        None => match id.owner() {
-            owner::ARCH | owner::STANDARD_HYPERVISOR | owner::VENDOR_HYPERVISOR => None,
-            owner::STANDARD_SECURE if id.number() >= PSCI_NUMBERS => None,
-            _ => Some(Error::NotSupported.x0()),
-        },
+        _ => None,
     }
 }
+
+/// [`answer`] to an id that is not in PSCI's range: whose owner has no calls, nobody answers.
+#[inline(always)]
+fn answer_others(firmware: &Firmware, id: FunctionId) -> Option<u64> {
+    if firmware.version == PsciVersion::V0_1 {
+        None
+    } else if id == smccc::VERSION {
+        Some(smccc::SUPPORTED_VERSION.into())
+    } else if OWNERS >> id.owner() & 1 == 0 {
+        Some(Error::NotSupported.x0())
+    } else {
+        None
+    }
+}
+
+/// Owners of the calls in [`services::TABLE`], one bit each.
+const OWNERS: u64 = 1 << owner::ARCH
+    | 1 << owner::STANDARD_SECURE
+    | 1 << owner::STANDARD_HYPERVISOR
+    | 1 << owner::VENDOR_HYPERVISOR;
 
 /// Answers `hvc #imm` or `smc #imm` with these x0-x3.
 ///

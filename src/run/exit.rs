@@ -21,23 +21,24 @@ use crate::{
     vm::Vcpu,
 };
 
-/// A synchronous exception from the guest.
-///
-/// A firmware call that is only a question is answered here, and in registers: that is the shortest of
-/// all traps. Everything else is out of line, so that it has the stack frame to itself.
-#[inline]
-pub fn on_sync(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
-    if guest::syndrome() == esr::HVC_0
-        && let Some(x0) = smccc::answer(&vcpu.vm.firmware, &regs.arguments())
-    {
-        regs.set_result(x0);
-        return Exit::Resume;
+/// Whether a firmware call is only a question that is answered here: in registers, the shortest of all traps.
+#[inline(always)]
+pub fn answers(vcpu: &Vcpu, regs: &mut GuestRegs, syndrome: u64) -> bool {
+    if syndrome & !esr::HVC_OR_SMC != esr::HVC_0 & !esr::HVC_OR_SMC {
+        return false;
     }
-    handle(vcpu, regs)
+    let Some(x0) = smccc::answer(&vcpu.vm.firmware, &regs.arguments()) else {
+        return false;
+    };
+    regs.set_result(x0);
+    if syndrome != esr::HVC_0 {
+        skip(A64_INSTRUCTION);
+    }
+    true
 }
 
-#[inline(never)]
-fn handle(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
+/// A synchronous exception from the guest.
+pub fn on_sync(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
     let outcome = match Syndrome::decode(guest::syndrome()) {
         Syndrome::Hvc { imm } => firmware::call(vcpu, regs, imm),
         Syndrome::DataAbort(abort) => data_abort(vcpu, regs, abort),
@@ -126,12 +127,20 @@ fn provides(vcpu: &Vcpu, fault: Fault, ipa: Option<Ipa>) -> bool {
 
 /// Moves the guest behind the instruction that trapped.
 fn advance() {
-    let bytes = esr::instruction_bytes(guest::syndrome());
+    skip(esr::instruction_bytes(guest::syndrome()));
+}
+
+/// Moves the guest behind an instruction of so many bytes.
+#[inline(always)]
+fn skip(bytes: u64) {
     guest::set_return(
         guest::pc().wrapping_add(bytes),
         advance::behind(guest::pstate()),
     );
 }
+
+/// Bytes of every instruction in AArch64 state.
+const A64_INSTRUCTION: u64 = 4;
 
 /// Lets the guest take an exception at EL1.
 fn take_exception(exception: Exception) {

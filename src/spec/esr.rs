@@ -50,6 +50,8 @@ pub enum Syndrome {
 
 /// All of ESR_EL2 after `hvc #0` in AArch64 state: EC 0x16, IL, immediate 0.
 pub const HVC_0: u64 = 0x5a00_0000;
+/// What ESR_EL2 differs by after `smc #0`: EC 0x17.
+pub const HVC_OR_SMC: u64 = 1 << 26;
 
 impl Syndrome {
     /// Decodes a value of ESR_EL2. HVC is tested first because it is the call that guests make most and

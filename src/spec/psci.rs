@@ -239,12 +239,18 @@ impl CallSet {
     /// The function that `id` calls, if it is one of the set.
     #[inline(always)]
     pub fn find(&self, id: FunctionId) -> Option<Function> {
-        *self.0.get(Self::slot(id)?)?
+        self.at(Self::slot(id)?)
     }
 
-    /// Where an id is: the SMC32 ids by number, then the SMC64 ids.
+    /// The function in a [`slot`](Self::slot).
     #[inline(always)]
-    const fn slot(id: FunctionId) -> Option<usize> {
+    pub fn at(&self, slot: usize) -> Option<Function> {
+        *self.0.get(slot)?
+    }
+
+    /// Where an id is: the SMC32 ids by number, then the SMC64 ids. `None` outside of PSCI's range.
+    #[inline(always)]
+    pub const fn slot(id: FunctionId) -> Option<usize> {
         let number = id.get() as usize % NUMBERS;
         match id.get() - number as u32 {
             SMC32_BASE => Some(number),
@@ -253,6 +259,34 @@ impl CallSet {
         }
     }
 }
+
+/// What is answered to the standard ids of a VM, as far as neither an argument nor a state matters: the
+/// version, and NOT_SUPPORTED. A guest asks such questions all the time and gets an answer at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Constants([Option<i32>; 2 * NUMBERS]);
+
+impl Constants {
+    /// Those of a VM of revision `version` that has `calls`. There are none in 0.1, whose own ids may be any.
+    pub fn of(version: PsciVersion, calls: &CallSet) -> Self {
+        let constant = |function| match function {
+            _ if version == V0_1 => None,
+            Some(Version) => Some(version.word() as i32),
+            Some(MigrateInfoType) => Some(MIGRATE_INFO_TYPE),
+            None => Some(Error::NotSupported as i32),
+            _ => None,
+        };
+        Self(calls.0.map(constant))
+    }
+
+    /// What x0 is to be, for the id in a [`slot`](CallSet::slot).
+    #[inline(always)]
+    pub fn at(&self, slot: usize) -> Option<u64> {
+        Some(i64::from((*self.0.get(slot)?)?) as u64)
+    }
+}
+
+/// What MIGRATE_INFO_TYPE returns: a trusted OS is not there or needs no migration (DEN0022F.b).
+pub const MIGRATE_INFO_TYPE: i32 = 2;
 
 /// Functions that a VM has to be without, whether its revision has them or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

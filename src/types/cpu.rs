@@ -86,6 +86,7 @@ impl Mpidr {
 
     /// The vCPU of a machine with `count` vCPUs whose affinity a caller's argument is: one test for
     /// the bits that belong to no field and for those that no vCPU has.
+    #[inline(always)]
     pub fn vcpu_named(argument: u64, count: usize) -> Option<VcpuId> {
         if argument & !0xf0f != 0 {
             return None;

@@ -136,6 +136,50 @@ enter_virtual_memory:
     isb
     ret
 
+// u64 call_to_sleep(void (*instruction)(void), u64 registers[4]): a call from which the CPU may go on at resume_entry. What a function has to
+// keep is put into the sleeper. Answers 1 after that; if the call returned, 0, with its x0 in registers[0].
+.global call_to_sleep
+call_to_sleep:
+    adrp    x2, {sleeper}
+    add     x2, x2, :lo12:{sleeper}
+    stp     x19, x20, [x2]
+    stp     x21, x22, [x2, #16]
+    stp     x23, x24, [x2, #32]
+    stp     x25, x26, [x2, #48]
+    stp     x27, x28, [x2, #64]
+    stp     x29, x30, [x2, #80]
+    mov     x9, sp
+    str     x9, [x2, #96]
+    mov     x9, x0
+    mov     x19, x1
+    ldp     x2, x3, [x19, #16]
+    ldp     x0, x1, [x19]
+    blr     x9
+    str     x0, [x19]
+    mov     x0, #0
+    b       1f
+
+// Where a CPU goes on that has lost its state: x0 is its context id.
+.global resume_entry
+resume_entry:
+    mov     x19, x0
+    bl      enter_virtual_memory
+    adrp    x2, {sleeper}
+    add     x2, x2, :lo12:{sleeper}
+    str     x19, [x2, #104]
+    mov     x0, #1
+1:  adrp    x2, {sleeper}
+    add     x2, x2, :lo12:{sleeper}
+    ldp     x19, x20, [x2]
+    ldp     x21, x22, [x2, #16]
+    ldp     x23, x24, [x2, #32]
+    ldp     x25, x26, [x2, #48]
+    ldp     x27, x28, [x2, #64]
+    ldp     x29, x30, [x2, #80]
+    ldr     x9, [x2, #96]
+    mov     sp, x9
+    ret
+
 .macro slot number
 .balign 128
     sub     sp, sp, #256

@@ -7,7 +7,7 @@ use core::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use super::{cpu, exception, fdt::Fdt, gic, smccc::Psci, uart};
+use super::{cpu, exception, fdt::Fdt, gic, sleep, smccc::Psci, uart};
 
 /// CPUs that a guest can use; MPIDR's Aff0 counts them.
 pub const MAX_CPUS: usize = 8;
@@ -101,6 +101,7 @@ global_asm!(
     first_main = sym first_main,
     secondary_main = sym secondary_main,
     exception = sym exception::exception,
+    sleeper = sym sleep::SLEEPER,
 );
 
 unsafe extern "C" {

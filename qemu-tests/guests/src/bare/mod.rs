@@ -7,6 +7,7 @@ pub mod fdt;
 pub mod gic;
 pub mod instruction;
 pub mod mmio;
+pub mod sleep;
 pub mod smccc;
 pub mod tap;
 pub mod uart;

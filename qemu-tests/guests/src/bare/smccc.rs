@@ -36,12 +36,17 @@ pub fn with(instruction: unsafe extern "C" fn(), mut registers: Registers) -> Re
 }
 
 impl Conduit {
+    /// The instruction.
+    pub fn instruction(self) -> unsafe extern "C" fn() {
+        match self {
+            Self::Hvc => hvc0,
+            Self::Smc => smc0,
+        }
+    }
+
     /// Makes a call with all of these registers.
     pub fn call(self, registers: Registers) -> Registers {
-        match self {
-            Self::Hvc => with(hvc0, registers),
-            Self::Smc => with(smc0, registers),
-        }
+        with(self.instruction(), registers)
     }
 
     /// Makes a call with up to three arguments; x0 of the answer.

@@ -34,6 +34,13 @@ impl Test {
         result
     }
 
+    /// Turns a CPU on, on 0.2 and later, and waits until it has come.
+    pub fn bring_up(&self, index: usize) {
+        let starts = boot::starts(index);
+        self.turn_on(BASE64 + 3, index, 0);
+        cpu::wait_until(20_000, || boot::starts(index) > starts);
+    }
+
     /// Every CPU off and on again, many times, each with its own context id.
     pub fn on_and_off(&mut self) {
         let id = if self.version == 1 {
@@ -61,9 +68,7 @@ impl Test {
 
     /// A CPU that comes on finds nothing of its former life pending, and what was sent to it while it was off.
     pub fn interrupts_of_a_new_life(&mut self) {
-        let starts = boot::starts(1);
-        self.turn_on(BASE64 + 3, 1, 0);
-        cpu::wait_until(5000, || boot::starts(1) > starts);
+        self.bring_up(1);
         boot::give_work(1, leave_with_a_tick);
         let off = self.is_off(1);
         // The redistributor outlives its CPU: SGIs and the virtual timer are enabled, and an SGI is sent. With a GICv2 the

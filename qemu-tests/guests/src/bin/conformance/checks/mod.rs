@@ -25,13 +25,16 @@ macro_rules! returns {
 mod affinity;
 mod cpu_on;
 mod device_tree;
+mod freeze;
 mod functions;
 mod legacy;
 mod life;
 mod optional;
+mod os_initiated;
 mod power_down;
 mod race;
 mod reset;
+mod sleep;
 mod smccc;
 mod standby;
 
@@ -168,6 +171,9 @@ impl Test {
             self.optional_functions();
             self.smccc();
         }
+        if self.version != 1 && !self.on_qemu {
+            self.sleeps();
+        }
         self.cpu_on_errors();
         if self.guest.cpus > 1 {
             self.cpu_on_state();
@@ -175,10 +181,16 @@ impl Test {
             if self.version != 1 && !self.on_qemu {
                 self.interrupts_of_a_new_life();
                 self.power_down();
+                if self.version >= V1_0 {
+                    self.freezes();
+                }
             }
         }
         if self.guest.cpus > 2 {
             self.race();
+        }
+        if self.version >= V1_0 && !self.on_qemu {
+            self.suspend_modes();
         }
     }
 

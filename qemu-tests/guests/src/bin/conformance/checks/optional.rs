@@ -38,19 +38,8 @@ impl Test {
         if self.version >= V1_1 && self.features(BASE64 + 0x14) == 0 {
             self.protectable_ranges();
         }
-        if self.features(BASE32 + 0xf) == 0 {
-            returns!(
-                self,
-                self.call(BASE32 + 0xf, 2, 0, 0),
-                INVALID_PARAMETERS,
-                "PSCI_SET_SUSPEND_MODE: mode 2"
-            );
-            returns!(
-                self,
-                self.call(BASE32 + 0xf, 0, 0, 0),
-                SUCCESS,
-                "PSCI_SET_SUSPEND_MODE: the mode that is set"
-            );
+        if self.version >= V1_1 && self.features(BASE32 + 0x13) == 0 {
+            self.mem_protect();
         }
     }
 
@@ -76,22 +65,52 @@ impl Test {
         );
     }
 
+    /// The answer is the state of before; any value but 0 enables, and the upper half is no part of it.
+    fn mem_protect(&mut self) {
+        for (enable, before) in [(1, 0), (1, 1), (0, 1), (!0 << 32, 0), (2, 0), (0, 1)] {
+            returns!(
+                self,
+                self.call(BASE32 + 0x13, enable, 0, 0),
+                before,
+                "MEM_PROTECT: {enable:#x} when it was {before}"
+            );
+        }
+    }
+
     fn protectable_ranges(&mut self) {
         let (ram, size) = self.guest.fdt.memory().unwrap_or_default();
-        for (base, length, wanted, text) in [
-            (ram, size, SUCCESS, "all memory"),
-            (ram + size - 1, 1, SUCCESS, "the last byte"),
-            (ram, 0, DENIED, "length 0"),
-            (ram, size + 1, DENIED, "a byte too many"),
-            (ram - 1, 2, DENIED, "a byte before memory"),
-            (ram, !0, DENIED, "wrap-around"),
-            (0x0900_0000, 8, DENIED, "a device"),
+        let junk = 0xffff_ffff_0000_0000;
+        for (id, base, length, wanted, text) in [
+            (BASE64 + 0x14, ram, size, SUCCESS, "all memory"),
+            (BASE64 + 0x14, ram + size - 1, 1, SUCCESS, "the last byte"),
+            (BASE64 + 0x14, ram, 0, DENIED, "length 0"),
+            (BASE64 + 0x14, ram, size + 1, DENIED, "a byte too many"),
+            (BASE64 + 0x14, ram - 1, 2, DENIED, "a byte before memory"),
+            (BASE64 + 0x14, ram, !0, DENIED, "wrap-around"),
+            (BASE64 + 0x14, 0x0900_0000, 8, DENIED, "a device"),
+            (
+                BASE64 + 0x14,
+                ram | junk,
+                8,
+                DENIED,
+                "the upper half counts",
+            ),
+            (
+                BASE32 + 0x14,
+                ram | junk,
+                size | junk,
+                SUCCESS,
+                "all memory",
+            ),
+            (BASE32 + 0x14, ram, junk, DENIED, "length 0"),
+            (BASE32 + 0x14, ram, size + 1, DENIED, "a byte too many"),
+            (BASE32 + 0x14, ram, !0, DENIED, "wrap-around"),
         ] {
             returns!(
                 self,
-                self.call(BASE64 + 0x14, base, length, 0),
+                self.call(id, base, length, 0),
                 wanted,
-                "MEM_PROTECT_CHECK_RANGE64: {text}"
+                "MEM_PROTECT_CHECK_RANGE {id:#x}: {text}"
             );
         }
     }

@@ -9,9 +9,7 @@ use super::{ALREADY_ON, BASE64, DENIED, ON, Test, V1_0, conduit};
 impl Test {
     /// CPU 1 powers down and its virtual timer wakes it: it arrives like one that was turned on, and was ON all the time.
     pub fn power_down(&mut self) {
-        let starts = boot::starts(1);
-        self.turn_on(BASE64 + 3, 1, 0);
-        cpu::wait_until(5000, || boot::starts(1) > starts);
+        self.bring_up(1);
         boot::clear_entry_record(1);
         let starts = boot::starts(1);
         WAKE_AT.store(u64::MAX, Ordering::Release);

@@ -77,24 +77,32 @@ impl Test {
         step as usize
     }
 
+    fn remember(&self, taken: usize) {
+        uart::print(format_args!(
+            "@{}@ remember {taken} {}\n",
+            self.guest.name,
+            self.tap.count()
+        ));
+    }
+
     /// Goes on with the steps behind the first `taken`, the last of which ended the former life. Returns in the last life only.
     pub fn lives(&mut self, taken: usize) {
         let steps = self.steps();
         if let Some(last) = taken.checked_sub(1).and_then(|last| steps.get(last)) {
             self.after(last, taken - 1);
         }
+        assert!(taken <= steps.len(), "what was off has been reset");
         for (number, step) in steps.iter().enumerate().skip(taken) {
             self.end_life(step, number);
         }
+        self.remember(steps.len() + 1);
     }
 
     /// Turns everybody on, leaves words in RAM and resets.
     fn end_life(&mut self, step: &Step, number: usize) {
         let cpus = self.guest.cpus;
         for index in 1..cpus {
-            let starts = boot::starts(index);
-            self.turn_on(BASE64 + 3, index, 0);
-            cpu::wait_until(5000, || boot::starts(index) > starts);
+            self.bring_up(index);
         }
         for (index, left) in self.words().iter().enumerate() {
             left.store(word(number, index), Ordering::Relaxed);
@@ -109,12 +117,7 @@ impl Test {
             How::Warm(id) => id,
         };
         RESET.store(id, Ordering::Relaxed);
-        uart::print(format_args!(
-            "@{}@ remember {} {}\n",
-            self.guest.name,
-            number + 1,
-            self.tap.count()
-        ));
+        self.remember(number + 1);
         if step.by == By::Last && cpus > 1 {
             boot::give_work(cpus - 1, reset);
             cpu::wait_until(20_000, || RESULT.load(Ordering::Acquire) != 0);

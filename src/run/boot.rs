@@ -106,10 +106,11 @@ fn run(board: &Board, tree: PaRange) -> ! {
         Ok(memory) => memory,
         Err(error) => give_up(format_args!("memory: {error}")),
     };
-    serial::open(Port::of(board.uart.as_ref(), &memory));
+    let port = Port::of(board.uart.as_ref(), &memory);
+    serial::open(port);
     greet(board);
     options(board);
-    let Some(machine) = machine(board, &memory, cpus) else {
+    let Some(machine) = machine(board, &memory, cpus, port) else {
         give_up(format_args!(
             "the interrupt controller's registers cannot be mapped, or a GICv2's GICC has less than 8 KiB"
         ))
@@ -267,6 +268,7 @@ fn machine(
     board: &Board,
     memory: &Memory,
     cpus: ArrayVec<board::Cpu, MAX_PCPUS>,
+    port: Port,
 ) -> Option<&'static Machine> {
     let (gic, maintenance) = gic(&board.gic, memory)?;
     gic.init_distributor();
@@ -275,7 +277,7 @@ fn machine(
         gic,
         maintenance: maintenance.intid,
         uart_intid: uart_interrupt.map(|interrupt| interrupt.intid),
-        emergency_uart: Port::of(board.uart.as_ref(), memory),
+        emergency_uart: port,
         rtc: board
             .rtc
             .and_then(|regs| memory.device(regs))

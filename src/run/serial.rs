@@ -2,9 +2,9 @@
 
 use super::machine;
 use crate::{
-    config::board::{self, UartKind},
+    config::board,
     console::{self, Console, Input},
-    hw::{mini_uart::MiniUart, pl011::Pl011},
+    hw::uart::Uart,
     mm::el2_map::Memory,
     spec::machine::UART_INTID,
     sync::Mutex,
@@ -13,49 +13,26 @@ use crate::{
 use core::fmt::{self, Write};
 use log::{Level, LevelFilter, Metadata, Record};
 
-/// Bytes that are taken from the UART at one interrupt: its FIFO and as many again.
+/// Bytes that are taken from the UART at one interrupt: as many as the largest FIFO of the known kinds has.
 const BURST: usize = 64;
 /// How often a panic tries to get the line from a CPU that may never give it back.
 const PATIENCE: u32 = 1_000_000;
 
-/// The board's UART, by kind.
+/// The board's UART; without one that we can drive, output is kept in the log only.
 #[derive(Clone, Copy)]
-#[repr(u8)] // Silent is all zeros, so that the line takes no room in the image
-pub enum Port {
-    /// There is none that we can drive: output is kept in the log only.
-    Silent,
-    /// PL011.
-    Pl011(Pl011),
-    /// The BCM2835's mini-UART.
-    MiniUart(MiniUart),
-}
+pub struct Port(Option<Uart>);
 
 impl Port {
     /// The UART that the board has, if its registers are mapped.
     pub fn of(board: Option<&board::Uart>, memory: &Memory) -> Self {
-        let mapped = board.and_then(|uart| Some((uart.kind, memory.device(uart.regs)?)));
-        match mapped {
-            None => Self::Silent,
-            Some((UartKind::Pl011, registers)) => Self::Pl011(Pl011::new(registers)),
-            Some((UartKind::Bcm2835Aux, registers)) => Self::MiniUart(MiniUart::new(registers)),
-        }
-    }
-
-    fn get(&mut self) -> Option<u8> {
-        match self {
-            Self::Silent => None,
-            Self::Pl011(uart) => uart.get(),
-            Self::MiniUart(uart) => uart.get(),
-        }
+        Self(board.and_then(|uart| Some(Uart::open(uart.kind, memory.device(uart.regs)?))))
     }
 }
 
 impl console::Uart for Port {
     fn put(&mut self, byte: u8) {
-        match self {
-            Self::Silent => {}
-            Self::Pl011(uart) => uart.put(byte),
-            Self::MiniUart(uart) => uart.put(byte),
+        if let Some(uart) = &mut self.0 {
+            uart.put(byte);
         }
     }
 }
@@ -67,7 +44,7 @@ struct Line {
 
 static LINE: Mutex<Line> = Mutex::new(Line {
     console: Console::new(),
-    port: Port::Silent,
+    port: Port(None),
 });
 
 /// Opens the board's UART.
@@ -77,19 +54,15 @@ pub fn open(port: Port) {
 
 /// Waits until all output is on the wire: who turns the board off would cut it short.
 pub fn flush() {
-    match &mut LINE.lock().port {
-        Port::Silent => {}
-        Port::Pl011(uart) => uart.flush(),
-        Port::MiniUart(uart) => uart.flush(),
+    if let Some(uart) = LINE.lock().port.0 {
+        uart.flush();
     }
 }
 
 /// From here on received bytes raise the UART's interrupt.
 pub fn enable_input() {
-    match &mut LINE.lock().port {
-        Port::Silent => {}
-        Port::Pl011(uart) => uart.enable_receive_interrupt(),
-        Port::MiniUart(uart) => uart.enable_receive_interrupt(),
+    if let Some(uart) = LINE.lock().port.0 {
+        uart.enable_receive_interrupt();
     }
 }
 
@@ -131,13 +104,15 @@ pub fn settle() {
     line.console.settle(&mut line.port);
 }
 
-/// The UART's interrupt: bytes for guests, or commands. It is not cleared but ends when the FIFO is empty (DDI0183G
-/// 3.4), so that bytes beyond the burst raise it again.
+/// The UART's interrupt: bytes for guests, or commands. It ends when the FIFO is seen empty, so that bytes beyond the
+/// burst raise it again.
 pub fn receive() {
     for _ in 0..BURST {
         let input = {
             let line = &mut *LINE.lock();
-            let Some(byte) = line.port.get() else { return };
+            let Some(byte) = line.port.0.and_then(|uart| uart.get()) else {
+                return;
+            };
             line.console.input(byte, &mut line.port)
         };
         if let Input::Vm(vm, byte) = input {

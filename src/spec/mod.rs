@@ -14,3 +14,4 @@ pub mod services;
 pub mod smccc;
 pub mod sysreg;
 pub mod translation;
+pub mod uart;

@@ -19,7 +19,10 @@ mod uart;
 mod tests;
 
 use crate::{
-    spec::fdt::{Node, Property, Tree},
+    spec::{
+        self,
+        fdt::{Node, Property, Tree},
+    },
     types::{Conduit, MAX_PCPUS, MAX_VCPUS, Mpidr, Pa, PaRange},
 };
 use arrayvec::ArrayVec;
@@ -130,10 +133,10 @@ impl Gic {
 }
 
 /// A serial line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Uart<'a> {
-    /// Which driver.
-    pub kind: UartKind,
+    /// How it is driven.
+    pub kind: &'static spec::uart::Uart,
     /// Its registers.
     pub regs: PaRange,
     /// Its interrupt, unless it is not one of the GIC's.
@@ -142,15 +145,6 @@ pub struct Uart<'a> {
     pub name: &'a str,
     /// What follows the colon in `stdout-path`, such as `115200n8`; "" if nothing.
     pub options: &'a str,
-}
-
-/// Kinds of serial lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UartKind {
-    /// Arm PL011 (DDI0183).
-    Pl011,
-    /// The mini-UART of the BCM2835's auxiliary peripherals.
-    Bcm2835Aux,
 }
 
 /// PSCI firmware of the board.

@@ -23,6 +23,17 @@ fn level(intid: u32) -> Interrupt {
     }
 }
 
+/// A serial line's driver, address and INTID.
+fn line(uart: Uart<'_>) -> (&'static str, u64, u32) {
+    let interrupt = uart.interrupt.unwrap();
+    assert_eq!(interrupt.trigger, Trigger::Level);
+    (
+        uart.kind.compatible,
+        uart.regs.start().get(),
+        interrupt.intid,
+    )
+}
+
 /// What `check` says of the board that `blob` describes.
 fn with_board<R>(mut blob: Vec<u8>, check: impl FnOnce(&Board) -> R) -> R {
     let tree = fdt::open(&mut blob).unwrap();
@@ -245,15 +256,11 @@ fn a_raspberry_pi_4_is_what_its_manual_says() {
                 maintenance: level(25),
             }
         );
+        let uart = board.uart.unwrap();
+        assert_eq!(line(uart), ("brcm,bcm2835-aux-uart", 0xfe21_5040, 32 + 93));
         assert_eq!(
-            board.uart,
-            Some(Uart {
-                kind: UartKind::Bcm2835Aux,
-                regs: range(0xfe21_5040, 0x40),
-                interrupt: Some(level(32 + 93)),
-                name: "serial@7e215040",
-                options: "115200n8",
-            })
+            (uart.regs.bytes(), uart.name, uart.options),
+            (0x40, "serial@7e215040", "115200n8")
         );
         assert_eq!(board.gic.max_vcpus(), 8);
         assert_eq!(board.psci, None);
@@ -284,7 +291,8 @@ fn the_least_board_has_none_of_the_rest() {
                 maintenance: level(25),
             }
         );
-        assert_eq!((board.uart, board.psci), (None, None));
+        assert!(board.uart.is_none());
+        assert_eq!(board.psci, None);
         assert_eq!((board.initrd, board.bcm2835_pm), (None, None));
         assert_eq!(board.rtc, None);
         assert_eq!((board.model, board.bootargs), (None, ""));
@@ -776,6 +784,75 @@ fn the_raspberry_pi_4_of_linux_is_the_same_board() {
     });
 }
 
+/// Further boards: Linux's trees as they are, and the one that QEMU makes.
+#[test]
+fn further_boards_are_what_their_manuals_say() {
+    let debian = |name: &str| {
+        let path = board_trees()
+            .into_iter()
+            .find(|path| path.ends_with(name))?;
+        Some(fs::read(path).unwrap())
+    };
+    if let Some(blob) = debian("zynqmp-zcu102-rev1.0.dtb") {
+        with_board(blob, |board| {
+            assert_eq!(
+                board.memory[..],
+                [range(0, 0x8000_0000), range(0x8_0000_0000, 0x8000_0000)]
+            );
+            assert_eq!(
+                board.gic,
+                Gic::V2 {
+                    dist: range(0xf901_0000, 0x1_0000),
+                    cpu: range(0xf902_0000, 0x2_0000),
+                    hyp: range(0xf904_0000, 0x2_0000),
+                    vcpu: range(0xf906_0000, 0x2_0000),
+                    maintenance: level(25),
+                }
+            );
+            by_psci(board, 4, ("cdns,uart-r1p12", 0xff00_0000, 32 + 21));
+        });
+    }
+    if let Some(blob) = debian("imx8mp-evk.dtb") {
+        with_board(blob, |board| {
+            assert_eq!(
+                board.gic,
+                Gic::V3 {
+                    dist: range(0x3880_0000, 0x1_0000),
+                    redists: [range(0x3888_0000, 0xc_0000)].into_iter().collect(),
+                    stride: None,
+                    maintenance: level(25),
+                }
+            );
+            by_psci(board, 4, ("fsl,imx6q-uart", 0x3089_0000, 32 + 27));
+        });
+    }
+    // Any file will do as a kernel, but without one QEMU makes no tree.
+    let kernel = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    if let Some(blob) = qemu_tree("xlnx-versal-virt", &["-m", "2G", "-kernel", kernel]) {
+        with_board(blob, |board| {
+            assert_eq!(board.memory[..], [range(0, 0x8000_0000)]);
+            assert_eq!(
+                board.gic,
+                Gic::V3 {
+                    dist: range(0xf900_0000, 0x1_0000),
+                    redists: [range(0xf908_0000, 0x8_0000)].into_iter().collect(),
+                    stride: None,
+                    maintenance: level(25),
+                }
+            );
+            by_psci(board, 2, ("arm,pl011", 0xff00_0000, 32 + 18));
+        });
+    }
+}
+
+/// So many CPUs that PSCI starts by SMC, and that serial line.
+fn by_psci(board: &Board, cpus: usize, uart: (&str, u64, u32)) {
+    let psci = |cpu: &&Cpu| cpu.enable == EnableMethod::Psci;
+    assert_eq!(board.cpus.iter().filter(psci).count(), cpus);
+    assert_eq!(board.psci.unwrap().conduit, Conduit::Smc);
+    assert_eq!(line(board.uart.unwrap()), uart);
+}
+
 /// The tree that QEMU hands over for `machine`; `None` without such a QEMU.
 fn qemu_tree(machine: &str, options: &[&str]) -> Option<Vec<u8>> {
     let (kind, _) = machine.split_once(',').unwrap_or((machine, ""));
@@ -861,12 +938,7 @@ fn qemu_virt_is_what_qemu_makes_it() {
                     v0_1: None,
                 })
             );
-            let uart = board.uart.unwrap();
-            assert_eq!(
-                (uart.kind, uart.regs),
-                (UartKind::Pl011, range(0x900_0000, 0x1000))
-            );
-            assert_eq!(uart.interrupt, Some(level(33)));
+            assert_eq!(line(board.uart.unwrap()), ("arm,pl011", 0x900_0000, 33));
             assert_eq!(board.timer.hyp_physical, Some(level(26)));
             assert_eq!(board.timer.virt, Some(level(27)));
             assert_eq!(board.rtc, Some(range(0x901_0000, 0x1000)));

@@ -1,13 +1,10 @@
 //! The serial line for console and log.
 
-use super::{Uart, UartKind, interrupt::interrupts, reg::Buses};
-use crate::spec::fdt::{Node, Property, Tree};
-
-/// What the device trees of lines that there is a driver for say.
-const KNOWN: [(&str, UartKind); 2] = [
-    ("arm,pl011", UartKind::Pl011),
-    ("brcm,bcm2835-aux-uart", UartKind::Bcm2835Aux),
-];
+use super::{Uart, interrupt::interrupts, reg::Buses};
+use crate::spec::{
+    fdt::{Node, Property, Tree},
+    uart::{self, KINDS},
+};
 
 /// What `/chosen/stdout-path` names. When that is a device without a driver, none: what else there
 /// is may well be wired to something other than a terminal. Only when it names nothing, the first
@@ -41,9 +38,9 @@ fn stdout<'t, 'a>(tree: &'t Tree<'a>) -> Option<(Node<'t, 'a>, &'a str)> {
     Some((tree.node(path)?, options))
 }
 
-fn kind(node: Node) -> Option<UartKind> {
-    let row = KNOWN.iter().find(|(name, _)| node.is_compatible(name));
-    row.filter(|_| node.is_okay()).map(|(_, kind)| *kind)
+fn kind(node: Node) -> Option<&'static uart::Uart> {
+    let row = KINDS.iter().find(|row| node.is_compatible(row.compatible));
+    row.filter(|_| node.is_okay())
 }
 
 fn uart<'t, 'a>(

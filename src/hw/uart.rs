@@ -1,0 +1,89 @@
+//! The board's serial port, whichever kind it is: `spec::uart` has a row for each.
+
+use crate::{
+    mm::mmio::Mmio,
+    spec::uart::{self, Bits},
+};
+
+/// How often a full transmitter is looked at before a character is given up: at 9600 baud a
+/// character takes 1 ms, which no CPU polls a million times.
+const TRANSMIT_POLLS: u32 = 1_000_000;
+
+/// A serial port.
+#[derive(Clone, Copy, Debug)]
+pub struct Uart {
+    kind: &'static uart::Uart,
+    registers: Mmio,
+    /// How often a full transmitter is looked at: once after a byte that was given up. No bool, so that `None` of a
+    /// port is all zeros, which take no room in the image.
+    polls: u32,
+}
+
+impl Uart {
+    /// The port of that kind with these registers, ready to send and to receive.
+    pub fn open(kind: &'static uart::Uart, registers: Mmio) -> Self {
+        let uart = Self {
+            kind,
+            registers,
+            polls: TRANSMIT_POLLS,
+        };
+        uart.make(kind.open);
+        uart
+    }
+
+    /// Sends one byte; gives it up when the transmitter never gets room, and those behind it at once: others wait for
+    /// the line meanwhile.
+    pub fn put(&mut self, byte: u8) {
+        if self.wait(&self.kind.room) {
+            self.registers.write32(self.kind.transmit, byte.into());
+            self.polls = TRANSMIT_POLLS;
+        } else {
+            self.polls = 1;
+        }
+    }
+
+    /// Waits until everything is on the wire.
+    pub fn flush(&self) {
+        self.wait(&self.kind.idle);
+    }
+
+    /// Takes a received byte, if there is one.
+    pub fn get(&self) -> Option<u8> {
+        if !self.is(&self.kind.filled) {
+            // Never with a byte left, which might not raise the interrupt again. One that came meanwhile is seen now.
+            self.make(self.kind.acknowledge);
+            if !self.is(&self.kind.filled) {
+                return None;
+            }
+        }
+        Some(self.registers.read32(self.kind.receive) as u8)
+    }
+
+    /// Raises the interrupt while there are received bytes.
+    pub fn enable_receive_interrupt(&self) {
+        self.make(self.kind.listen);
+    }
+
+    /// Whether these bits get to be so in time.
+    fn wait(&self, wanted: &Bits) -> bool {
+        (0..self.polls).any(|_| {
+            core::hint::spin_loop();
+            self.is(wanted)
+        })
+    }
+
+    fn is(&self, bits: &Bits) -> bool {
+        self.registers.read32(bits.register) & bits.mask == bits.value
+    }
+
+    fn make(&self, changes: &[Bits]) {
+        for bits in changes {
+            // What is replaced as a whole may be a register that cannot be read.
+            let kept = match bits.mask {
+                u32::MAX => 0,
+                mask => self.registers.read32(bits.register) & !mask,
+            };
+            self.registers.write32(bits.register, kept | bits.value);
+        }
+    }
+}

@@ -35,7 +35,22 @@ pub fn linux(line: &str) -> PathBuf {
 
 /// The device tree of the Raspberry Pi 4, from Debian's kernel.
 pub fn raspi4b_dtb() -> PathBuf {
-    build("guests/dtbs/broadcom/bcm2711-rpi-4-b.dtb")
+    debian_dtb("broadcom/bcm2711-rpi-4-b.dtb")
+}
+
+/// A device tree of Debian's kernel, by its place there.
+pub fn debian_dtb(path: &str) -> PathBuf {
+    build("guests/dtbs").join(path)
+}
+
+/// The device tree made of a source in `qemu-tests`.
+pub fn own_dtb(name: &str) -> Result<PathBuf> {
+    let blob = build(&format!("tests/{name}.dtb"));
+    run(Command::new("dtc")
+        .args(["-q", "-I", "dts", "-O", "dtb", "-o"])
+        .arg(&blob)
+        .arg(root().join(format!("qemu-tests/{name}.dts"))))?;
+    Ok(blob)
 }
 
 /// Debian's U-Boot for QEMU's virt machine.
@@ -109,7 +124,14 @@ fn build_guests() -> Result<()> {
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .current_dir(root()))?;
-    for name in ["adversary", "bench", "conformance", "heartbeat", "services"] {
+    for name in [
+        "adversary",
+        "bench",
+        "conformance",
+        "echo",
+        "heartbeat",
+        "services",
+    ] {
         run(Command::new("aarch64-linux-gnu-objcopy")
             .args(["--output-target", "binary"])
             .arg(target_dir.join(TARGET).join("release").join(name))

@@ -115,6 +115,41 @@ impl Machine {
         Ok(machine)
     }
 
+    /// A Xilinx Versal with the device tree that QEMU makes: two Cortex-A72 (QEMU wants its real-time CPUs counted too), a GICv3.
+    pub fn xlnx_versal_virt() -> Self {
+        Self::new().board("xlnx-versal-virt")
+    }
+
+    /// A Xilinx ZCU102 with the device tree of Debian's kernel: four Cortex-A53, a GICv2 made for pages of 64 KiB, Cadence's serial port.
+    pub fn xlnx_zcu102() -> Self {
+        Self::new()
+            .board("xlnx-zcu102,virtualization=on")
+            .cpu("cortex-a53")
+            .dtb(artifacts::debian_dtb("xilinx/zynqmp-zcu102-rev1.0.dtb"))
+            .arguments(["-audio", "none"])
+    }
+
+    /// An i.MX 8M Plus evaluation kit with the device tree of Debian's kernel: four Cortex-A53, a GICv3, NXP's serial port. The console is
+    /// QEMU's second serial line.
+    pub fn imx8mp_evk() -> Self {
+        Self {
+            serial_lines_before: 1,
+            ..Self::new()
+                .board("imx8mp-evk")
+                .cpu("cortex-a53")
+                .dtb(artifacts::debian_dtb("freescale/imx8mp-evk.dtb"))
+        }
+    }
+
+    /// A Nuvoton NPCM845 with a device tree of ours: Cortex-A35, a GICv2 whose virtualization QEMU leaves out, a 16550.
+    pub fn npcm845_evb() -> Result<Self> {
+        Ok(Self::new()
+            .board("npcm845-evb")
+            .cpu("cortex-a35")
+            .memory("1G")
+            .dtb(artifacts::own_dtb("npcm845")?))
+    }
+
     /// QEMU's `-dtb`.
     fn dtb(self, path: PathBuf) -> Self {
         self.arguments([OsString::from("-dtb"), path.into()])

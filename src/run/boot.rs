@@ -112,7 +112,7 @@ fn run(board: &Board, tree: PaRange) -> ! {
     options(board);
     let Some(machine) = machine(board, &memory, cpus, port) else {
         give_up(format_args!(
-            "the interrupt controller's registers cannot be mapped, or a GICv2's GICC has less than 8 KiB"
+            "the interrupt controller's registers cannot be mapped, or a GICv2 has no GICH, or less than 8 KiB of GICC"
         ))
     };
     start_cpus(board, &memory, machine, &stacks);

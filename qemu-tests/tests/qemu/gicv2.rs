@@ -80,7 +80,9 @@ fn on(board: &str, machine: fn() -> Machine) -> Vec<Group> {
         single(&name("adversary"), move |test| {
             adversary::lives_on(test, machine())
         }),
-        single(&name("typing"), move |test| linux::typing(test, machine())),
+        single(&name("typing"), move |test| {
+            linux::typing(test, machine(), 2)
+        }),
         single(&name("linux"), move |test| linux_works(test, machine())),
     ]
     .into()

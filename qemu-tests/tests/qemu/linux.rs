@@ -33,7 +33,7 @@ const PAIRS: [[&str; 2]; 3] = [["0.1", "1.1"], ["0.2", "1.2"], ["1.0", "1.3"]];
 
 pub fn groups() -> Vec<Group> {
     let mut groups = vec![
-        single("linux::typing", |test| typing(test, Machine::new())),
+        single("linux::typing", |test| typing(test, Machine::new(), 2)),
         single("linux::plain_image", plain_image),
         single("linux::warm_reboot", warm_reboot),
     ];
@@ -165,10 +165,10 @@ fn event(vm: &str, event: &str) -> String {
 }
 
 /// Two machines with an interactive shell each, as the demo has them: what is typed goes to the one in focus only.
-pub fn typing(test: &str, machine: Machine) -> Result<()> {
+pub fn typing(test: &str, machine: Machine, cpus: u32) -> Result<()> {
     let shell = |name, psci| {
         Vm::linux(name, "6.1", "none")
-            .cpus(2)
+            .cpus(cpus)
             .psci(psci)
             .bootargs("quiet")
     };
@@ -266,7 +266,7 @@ fn run_forms(test: &str) -> Result<Reports> {
                 .compression("gzip")
                 .hash(Some("sha256")),
         ))
-        .vm(base("own-fdt").fdt(Image::fdt(own_fdt()?)))
+        .vm(base("own-fdt").fdt(Image::fdt(artifacts::own_dtb("own")?)))
         .vm(base("smc").conduit("smc"));
     let mut session = Machine::new().memory("3G").bundle(bundle).start(test)?;
     let vms = ["gzip", "own-fdt", "smc"];
@@ -286,19 +286,4 @@ fn run_forms(test: &str) -> Result<Reports> {
     }
     session.finish_well()?;
     Ok(reports)
-}
-
-/// A device tree as a user would bring it: devices and a model of his own; memory, CPUs, psci and chosen are left to Bulkhead.
-fn own_fdt() -> Result<std::path::PathBuf> {
-    let (source, blob) = (
-        artifacts::root().join("qemu-tests/own.dts"),
-        artifacts::build("tests/own.dtb"),
-    );
-    artifacts::run(
-        std::process::Command::new("dtc")
-            .args(["-q", "-I", "dts", "-O", "dtb", "-o"])
-            .arg(&blob)
-            .arg(source),
-    )?;
-    Ok(blob)
 }

@@ -14,6 +14,7 @@ mod boards;
 mod bundles;
 mod conformance;
 mod costs;
+mod further_boards;
 mod gicv2;
 mod linux;
 mod sdcard;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         costs::groups(),
         gicv2::groups(),
         sdcard::groups(),
+        further_boards::groups(),
         services::groups(),
         linux::groups(),
     ];

@@ -29,8 +29,12 @@ pub struct Gic {
 }
 
 impl Gic {
-    /// The GIC with these registers: GICD, GICC and GICH, and GICV at `guest`. `None` when GICC has no GICC_DIR.
+    /// The GIC with these registers: GICD, GICC and GICH, and GICV at `guest`. `None` when GICC has no GICC_DIR, or when
+    /// nothing is where GICH should be: GICH_VTR is never 0 (5.3.2: at least five priority bits).
     pub fn new(distributor: Mmio, cpu: Mmio, hyp: Mmio, guest: Pa) -> Option<Self> {
+        if hyp.read32(gich::VTR) == 0 {
+            return None;
+        }
         let aliased = cpu.range().bytes() >= ALIASED_SIZE
             && cpu.read32(gicc::IIDR) == cpu.read32(LAST_ALIAS + gicc::IIDR);
         let start = if aliased { LAST_ALIAS } else { 0 };

@@ -1,6 +1,6 @@
 //! Accesses to emulated devices: which one, what it says, whom it wakes.
 
-use super::{irq, outcome::Outcome, serial, timers};
+use super::{irq, serial, timers};
 use crate::{
     arch::guest::GuestRegs,
     emul::vgic::Vgic,
@@ -14,13 +14,9 @@ use crate::{
     vm::Vcpu,
 };
 
-/// Carries out a decoded access at `ipa`; `None` when no device answers it.
-pub fn access(
-    vcpu: &mut Vcpu,
-    regs: &mut GuestRegs,
-    abort: DataAbort,
-    ipa: Ipa,
-) -> Option<Outcome> {
+/// Carries out a decoded access at `ipa`; false when no device answers it.
+#[inline(always)]
+pub fn access(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> bool {
     let width = abort.width();
     let op = match abort.is_write() {
         true => Op::Write(regs.get(abort.register()) & width.mask()),
@@ -28,34 +24,37 @@ pub fn access(
     };
     // Device memory faults unaligned accesses before stage 2 is asked, but a guest may map it as it likes.
     if !ipa.is_aligned(width.bytes()) {
-        return None;
+        return false;
     }
     let at = |window: Window| Access {
         offset: ipa.get() - window.base.get(),
         width,
         op,
     };
-    let value = match ipa {
-        ipa if inside(machine::GICD, ipa) => {
-            irq::access(vcpu, at(machine::GICD), Vgic::distributor)
-        }
-        ipa if inside(machine::GICR, ipa) => {
-            irq::access(vcpu, at(machine::GICR), Vgic::redistributor)
-        }
+    let answer = match ipa {
+        ipa if inside(machine::GICD, ipa) => distributor(vcpu, at(machine::GICD)),
+        ipa if inside(machine::GICR, ipa) => redistributor(vcpu, at(machine::GICR)),
         ipa if inside(machine::GICC, ipa) => cpu_interface(vcpu, at(machine::GICC)),
         ipa if inside(machine::UART, ipa) => uart(vcpu, at(machine::UART)),
         ipa if inside(machine::RTC, ipa) => rtc(vcpu, at(machine::RTC)),
         _ => Err(Abort),
-    }
-    .ok()?;
-    if op == Op::Read {
+    };
+    if let (Ok(value), Op::Read) = (answer, op) {
         regs.set(abort.register(), abort.extend(value));
     }
-    Some(Outcome::Advance)
+    answer.is_ok()
 }
 
 fn inside(window: Window, ipa: Ipa) -> bool {
     ipa.get().wrapping_sub(window.base.get()) < window.size
+}
+
+fn distributor(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
+    irq::access(vcpu, access, Vgic::distributor)
+}
+
+fn redistributor(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
+    irq::access(vcpu, access, Vgic::redistributor)
 }
 
 /// A GICv2's CPU interface is the board's GICV but for the page that holds GICC_DIR, where everything else is reserved

@@ -16,7 +16,11 @@ use crate::{
         inject::{self, Exception, Interrupted, PstateFields},
         smccc,
     },
-    spec::esr::{self, DataAbort, Fault, InstrAbort, Syndrome},
+    spec::{
+        esr::{self, DataAbort, Fault, InstrAbort, Syndrome},
+        machine::RAM_BASE,
+        translation::PAGE,
+    },
     types::Ipa,
     vm::Vcpu,
 };
@@ -37,11 +41,28 @@ pub fn answers(vcpu: &Vcpu, regs: &mut GuestRegs, syndrome: u64) -> bool {
     true
 }
 
-/// A synchronous exception from the guest.
+/// A synchronous exception from the guest. An access to an emulated device comes first, as the most frequent one.
 pub fn on_sync(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
+    let (syndrome, far, hpfar) = (
+        guest::syndrome(),
+        guest::fault_address(),
+        guest::fault_ipa(),
+    );
+    if let Some((abort, ipa)) = esr::device_access(syndrome, far, hpfar)
+        && ipa < RAM_BASE
+        && (!far.is_multiple_of(PAGE) || !is_stage_1_fault(abort, far))
+        && devices::access(vcpu, regs, abort, ipa)
+    {
+        skip(esr::instruction_bytes(syndrome));
+        return Exit::Resume;
+    }
+    handle(vcpu, regs)
+}
+
+fn handle(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
     let outcome = match Syndrome::decode(guest::syndrome()) {
         Syndrome::Hvc { imm } => firmware::call(vcpu, regs, imm),
-        Syndrome::DataAbort(abort) => data_abort(vcpu, regs, abort),
+        Syndrome::DataAbort(abort) => data_abort(vcpu, abort),
         Syndrome::Sysreg(trap) => sysregs::access(vcpu, regs, trap),
         // A trapped SMC has not been executed: its caller goes on behind it whatever it asked for.
         Syndrome::Smc { imm } => {
@@ -74,37 +95,31 @@ pub fn on_serror(vcpu: &mut Vcpu, _regs: &mut GuestRegs) -> Exit {
 
 fn apply(outcome: Outcome) -> Exit {
     match outcome {
-        Outcome::Resume => {}
         Outcome::Advance => advance(),
+        Outcome::Resume => {}
         Outcome::Inject(exception) => take_exception(exception),
         Outcome::Park => return Exit::Park,
     }
     Exit::Resume
 }
 
-/// A guest that reads or writes where stage 2 has nothing: RAM that it has not touched before, a device, or an abort.
-fn data_abort(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort) -> Outcome {
+/// A guest that reads or writes where there is no device: RAM that it has not touched before, or an abort.
+fn data_abort(vcpu: &Vcpu, abort: DataAbort) -> Outcome {
     let far = guest::fault_address();
-    let ipa = abort.ipa(far, guest::fault_ipa());
-    if provides(vcpu, abort.fault(), ipa) {
+    if provides(vcpu, abort.fault(), abort.ipa(far, guest::fault_ipa()))
+        || is_stage_1_fault(abort, far)
+    {
         return Outcome::Resume;
     }
-    let refused = Outcome::Inject(Exception::DataAbort {
+    Outcome::Inject(Exception::DataAbort {
         address: (!abort.far_invalid()).then_some(far),
         write: abort.is_write(),
         maintenance: abort.is_cache_maintenance(),
-    });
-    match ipa {
-        Some(_) if is_stage_1_fault(abort, far) => Outcome::Resume,
-        Some(ipa) if abort.is_decoded() => {
-            devices::access(vcpu, regs, abort, ipa).unwrap_or(refused)
-        }
-        _ => refused,
-    }
+    })
 }
 
-/// Whether a CPU that takes one for the other has reported a fault of stage 1 as one of stage 2. The guest repeats the
-/// access, and sees to the fault itself.
+/// Whether a CPU that takes one for the other has reported a fault of stage 1 as one of stage 2, of a load that crosses
+/// into another page: at its start, or misaligned. The guest repeats the access, and sees to the fault itself.
 fn is_stage_1_fault(abort: DataAbort, far: u64) -> bool {
     errata::misreports_stage_2_faults(regs::midr())
         && !abort.is_stage_1_walk()

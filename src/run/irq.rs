@@ -104,7 +104,9 @@ pub fn refresh(vcpu: &mut Vcpu) {
 /// are out of date for it.
 pub fn on_vgic(vcpu: &mut Vcpu, change: impl FnOnce(&mut Vgic, VcpuId) -> VcpuSet) {
     let kick = change(&mut vcpu.vm.vgic.lock(), vcpu.id);
-    spread(vcpu, kick);
+    if !kick.is_empty() {
+        spread(vcpu, kick);
+    }
 }
 
 /// An access of the guest to its interrupt controller's registers.
@@ -125,8 +127,10 @@ pub fn access(
         false => VcpuSet::EMPTY,
     };
     let reply = registers(&mut vm.vgic.lock(), vcpu.id, at);
-    let kick = reply.map_or(VcpuSet::EMPTY, |reply| reply.kick);
-    spread(vcpu, kick.union(folded));
+    let kick = folded.union(reply.map_or(VcpuSet::EMPTY, |reply| reply.kick));
+    if !kick.is_empty() {
+        spread(vcpu, kick);
+    }
     reply.map(|reply| reply.value)
 }
 

@@ -195,7 +195,7 @@ impl Fault {
 /// address must be asked of the CPU (`at s1e1r`): `None`. On such a walk FAR_EL2 is the address that
 /// was being translated, which says nothing of the bits `[11:0]` of the descriptor: they read as zero.
 const fn fault_ipa(iss: u64, far: u64, hpfar: u64) -> Option<Ipa> {
-    let page = (hpfar >> 4 & 0xfff_ffff_ffff) << 12;
+    let page = page(hpfar);
     let on_walk = bit(iss, 7);
     match Fault::from_iss(iss) {
         Fault::AddressSize | Fault::Translation | Fault::AccessFlag if !on_walk => {
@@ -208,6 +208,10 @@ const fn fault_ipa(iss: u64, far: u64, hpfar: u64) -> Option<Ipa> {
         }
         _ => None,
     }
+}
+
+const fn page(hpfar: u64) -> u64 {
+    (hpfar >> 4 & 0xfff_ffff_ffff) << 12
 }
 
 /// ISS of EC 0x24.
@@ -291,6 +295,23 @@ impl DataAbort {
     }
 }
 
+/// The access and its address, when ESR_EL2 tells of an access that is decoded and that stage 2 had no translation for:
+/// a driver's to a device that is emulated. One test does for what [`Syndrome::decode`], [`DataAbort::ipa`] and
+/// [`DataAbort::is_decoded`] find out in many.
+#[inline(always)]
+pub const fn device_access(esr: u64, far: u64, hpfar: u64) -> Option<(DataAbort, Ipa)> {
+    const CLASS: u64 = 0x3f << 26;
+    const DATA_ABORT: u64 = 0x24 << 26;
+    const ISV: u64 = 1 << 24;
+    const S1PTW: u64 = 1 << 7;
+    const STATUS: u64 = 0b11_1100;
+    const TRANSLATION_FAULT: u64 = 0b00_0100;
+    match esr & (CLASS | ISV | S1PTW | STATUS) == DATA_ABORT | ISV | TRANSLATION_FAULT {
+        true => Some((DataAbort(esr), Ipa::new(page(hpfar) | far & 0xfff))),
+        false => None,
+    }
+}
+
 /// ISS of EC 0x20.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InstrAbort(u64);
@@ -349,6 +370,26 @@ mod tests {
             abort.ipa(0xffff_8000_0901_8018, 0x9_0000),
             Some(Ipa::new(0x900_0018))
         );
+    }
+
+    #[test]
+    fn only_a_decoded_access_without_translation_is_a_devices() {
+        let ipa = |esr| device_access(esr, 0xffff_8000_0901_8018, 0x9_0000).map(|(_, ipa)| ipa);
+        for level in 0..4 {
+            assert_eq!(ipa(0x9383_0044 | level), Some(Ipa::new(0x900_0018)));
+        }
+        // Not decoded; on a walk of stage 1; permission; address size; level -1; an instruction's; EL2's own.
+        for esr in [
+            0x9200_0047,
+            0x9383_00c7,
+            0x9383_004f,
+            0x9383_0043,
+            0x9383_006b,
+            0x8383_0047,
+            0x9783_0047,
+        ] {
+            assert_eq!(ipa(esr), None, "{esr:#x}");
+        }
     }
 
     #[test]

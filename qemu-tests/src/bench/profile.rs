@@ -31,7 +31,7 @@ pub fn of(operation: &str) -> Result<String> {
     let few = executed(operation, FEW)?;
     let mut counts = executed(operation, MANY)?;
     for (address, count) in &mut counts {
-        *count -= few.get(address).copied().unwrap_or(0);
+        *count = count.saturating_sub(few.get(address).copied().unwrap_or(0));
     }
     counts.retain(|_, count| *count > 0);
     ensure!(!counts.is_empty(), "there is no operation {operation}");

@@ -149,6 +149,13 @@ impl Register {
         }
     }
 
+    /// Whether it has an offset in a frame.
+    #[inline(always)]
+    const fn is_at(&self, frame: Frame, offset: u64) -> bool {
+        let (start, end) = self.extent(frame);
+        offset.wrapping_sub(start) < end - start
+    }
+
     /// The offsets that it has in a frame.
     const fn extent(&self, frame: Frame) -> (u64, u64) {
         let end = self.offset + self.bytes;
@@ -209,16 +216,17 @@ static REGISTERS: [Register; 23] = {
     ]
 };
 
-/// Offsets below are looked up by block; the few registers above are the table's last.
+/// Offsets below are looked up by word, in the first block, or by block; the few registers above are the table's last.
 const NEAR: u64 = 0x1000;
 /// A bit for each of 1024 INTIDs takes so many bytes: every series begins at a multiple of it.
 const BLOCK: u64 = 0x80;
-const BLOCKS: usize = (NEAR / BLOCK) as usize;
+/// Words of the first block, which no series is in.
+const WORDS: u64 = BLOCK / 4;
+const PLACES: usize = (WORDS + NEAR / BLOCK) as usize;
 
-/// For each block of each frame, where in the table to begin: the number of the first register with
-/// bytes in the block, from 1 on; 0 is none. A series is found at once, the others of the first and last
-/// blocks in a few steps.
-static FIRST: [[u8; BLOCKS]; FRAMES] = [
+/// For each word of the first block and for each block of each frame, where in the table to begin: the number of the
+/// first register with bytes in there, from 1 on; 0 is none. Nearly all are found at once.
+static FIRST: [[u8; PLACES]; FRAMES] = [
     first(Frame::Legacy),
     first(Frame::Distributor),
     first(Frame::Redistributor),
@@ -226,15 +234,19 @@ static FIRST: [[u8; BLOCKS]; FRAMES] = [
 ];
 
 #[allow(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const fn first(frame: Frame) -> [u8; BLOCKS] {
-    let mut first = [0; BLOCKS];
+const fn first(frame: Frame) -> [u8; PLACES] {
+    let mut first = [0; PLACES];
     let mut row = REGISTERS.len();
     while row > 0 {
         let (start, end) = REGISTERS[row - 1].extent(frame);
-        let mut block = start / BLOCK;
-        while block < NEAR / BLOCK && block * BLOCK < end {
-            first[block as usize] = row as u8;
-            block += 1;
+        let mut offset = start & !3;
+        while offset < NEAR && offset < end {
+            if offset < BLOCK {
+                first[(offset / 4) as usize] = row as u8;
+            } else {
+                first[(WORDS + offset / BLOCK) as usize] = row as u8;
+            }
+            offset += 4;
         }
         row -= 1;
     }
@@ -242,20 +254,19 @@ const fn first(frame: Frame) -> [u8; BLOCKS] {
 }
 
 /// The register at an offset.
+#[inline(always)]
 fn look_up(frame: Frame, offset: u64) -> Option<&'static Register> {
-    let has = |row: &&Register| {
-        let (start, end) = row.extent(frame);
-        (start..end).contains(&offset)
-    };
     if offset >= NEAR {
-        let far = REGISTERS.iter().rev();
-        return far.take_while(|row| row.offset >= NEAR).find(has);
+        let mut far = REGISTERS.iter().rev().take_while(|row| row.offset >= NEAR);
+        return far.find(|row| row.is_at(frame, offset));
     }
-    let number = *FIRST.get(frame as usize)?.get((offset / BLOCK) as usize)?;
-    REGISTERS
-        .get(usize::from(number).checked_sub(1)?..)?
-        .iter()
-        .find(has)
+    let place = match offset {
+        0..BLOCK => offset / 4,
+        _ => WORDS + offset / BLOCK,
+    };
+    let number = *FIRST.get(frame as usize)?.get(place as usize)?;
+    let rows = REGISTERS.get(usize::from(number).checked_sub(1)?..)?;
+    rows.iter().find(|row| row.is_at(frame, offset))
 }
 
 impl Vgic {

@@ -6,6 +6,7 @@ use crate::{
     emul::vgic::{ListRegs, Reply, Vgic},
     hw::gic::{Gic, Taken},
     spec::{gic::ich_hcr, machine::VIRTUAL_TIMER_INTID},
+    sync::MutexGuard,
     types::{Abort, Access, VcpuId, VcpuSet},
     vm::{self, Vcpu},
 };
@@ -103,9 +104,10 @@ pub fn refresh(vcpu: &mut Vcpu) {
 /// Changes the VM's interrupt controller on behalf of the vCPU of this CPU; `change` says whose list registers
 /// are out of date for it.
 pub fn on_vgic(vcpu: &mut Vcpu, change: impl FnOnce(&mut Vgic, VcpuId) -> VcpuSet) {
-    let kick = change(&mut vcpu.vm.vgic.lock(), vcpu.id);
+    let mut vgic = vcpu.vm.vgic.lock();
+    let kick = change(&mut vgic, vcpu.id);
     if !kick.is_empty() {
-        spread(vcpu, kick);
+        settle(vcpu, vgic, kick);
     }
 }
 
@@ -116,33 +118,34 @@ pub fn access(
     registers: impl FnOnce(&mut Vgic, VcpuId, Access) -> Result<Reply, Abort>,
 ) -> Result<u64, Abort> {
     let vm = vcpu.vm;
+    let mut vgic = vm.vgic.lock();
     let folded = match Vgic::looks_at_state(at.offset) {
-        true => {
-            load(vcpu.vm.gic, &mut vcpu.list_regs);
-            vm.vgic
-                .lock()
-                .fold(vcpu.id, &mut vcpu.list_regs)
-                .union(VcpuSet::one(vcpu.id))
-        }
+        true => fold(vcpu, &mut vgic),
         false => VcpuSet::EMPTY,
     };
-    let reply = registers(&mut vm.vgic.lock(), vcpu.id, at);
+    let reply = registers(&mut vgic, vcpu.id, at);
     let kick = folded.union(reply.map_or(VcpuSet::EMPTY, |reply| reply.kick));
     if !kick.is_empty() {
-        spread(vcpu, kick);
+        settle(vcpu, vgic, kick);
     }
     reply.map(|reply| reply.value)
 }
 
 /// A write to ICC_DIR_EL1 that trapped because the interrupt may be in nobody's list register.
 pub fn deactivate(vcpu: &mut Vcpu, intid: u32) {
-    load(vcpu.vm.gic, &mut vcpu.list_regs);
     let vm = vcpu.vm;
     let mut vgic = vm.vgic.lock();
-    let folded = vgic.fold(vcpu.id, &mut vcpu.list_regs);
+    let folded = fold(vcpu, &mut vgic);
     let kick = vgic.deactivate(vcpu.id, intid);
-    drop(vgic);
-    spread(vcpu, kick.union(folded).union(VcpuSet::one(vcpu.id)));
+    settle(vcpu, vgic, kick.union(folded));
+}
+
+/// What the guest has done since is known to the interrupt controller; whose list registers are out of date now:
+/// those of this vCPU are in any case.
+fn fold(vcpu: &mut Vcpu, vgic: &mut Vgic) -> VcpuSet {
+    load(vcpu.vm.gic, &mut vcpu.list_regs);
+    let kick = vgic.fold(vcpu.id, &mut vcpu.list_regs);
+    kick.union(VcpuSet::one(vcpu.id))
 }
 
 /// The virtual interface of a vCPU that begins. What has been sent to it while it was off stood in its former list
@@ -157,8 +160,8 @@ pub fn begin(vcpu: &mut Vcpu) {
 /// The virtual interface of a vCPU that wakes without state: what its list registers held goes to the distributor,
 /// which has kept its own, and comes back into new ones.
 pub fn resume(vcpu: &mut Vcpu) {
-    load(vcpu.vm.gic, &mut vcpu.list_regs);
-    let kick = vcpu.vm.vgic.lock().fold(vcpu.id, &mut vcpu.list_regs);
+    let vm = vcpu.vm;
+    let kick = fold(vcpu, &mut vm.vgic.lock());
     vcpu.vm.kick(kick.without(vcpu.id));
     begin(vcpu);
 }
@@ -166,10 +169,9 @@ pub fn resume(vcpu: &mut Vcpu) {
 /// Takes back what the vCPU's list registers hold, when it leaves the guest for good: nobody may wait for it,
 /// and the board's interrupts that it had go back.
 pub fn quiesce(vcpu: &mut Vcpu) {
-    load(vcpu.vm.gic, &mut vcpu.list_regs);
     let vm = vcpu.vm;
     let mut vgic = vm.vgic.lock();
-    let folded = vgic.fold(vcpu.id, &mut vcpu.list_regs);
+    let folded = fold(vcpu, &mut vgic);
     let kick = vgic.reset_vcpu(vcpu.id).union(folded);
     let _ = vgic.fill(vcpu.id, &mut vcpu.list_regs);
     drop(vgic);
@@ -177,20 +179,24 @@ pub fn quiesce(vcpu: &mut Vcpu) {
     vm.kick(kick.without(vcpu.id));
 }
 
-/// Refreshes this CPU's list registers when its vCPU is in `kick`, and kicks the others.
-fn spread(vcpu: &mut Vcpu, kick: VcpuSet) {
-    if kick.contains(vcpu.id) {
-        refresh_lists(vcpu);
-    }
-    vcpu.vm.kick(kick.without(vcpu.id));
-}
-
 /// List registers to state and state to list registers.
 pub fn refresh_lists(vcpu: &mut Vcpu) {
-    load(vcpu.vm.gic, &mut vcpu.list_regs);
-    let kick = vcpu.vm.vgic.lock().fill(vcpu.id, &mut vcpu.list_regs);
-    store(vcpu.vm.gic, &mut vcpu.list_regs);
-    vcpu.vm.kick(kick.without(vcpu.id));
+    let vm = vcpu.vm;
+    settle(vcpu, vm.vgic.lock(), VcpuSet::one(vcpu.id));
+}
+
+/// Refreshes this CPU's list registers when its vCPU is in `kick`, and kicks the others.
+fn settle(vcpu: &mut Vcpu, mut vgic: MutexGuard<Vgic>, mut kick: VcpuSet) {
+    let (vm, me) = (vcpu.vm, vcpu.id);
+    if kick.contains(me) {
+        load(vm.gic, &mut vcpu.list_regs);
+        kick = kick.union(vgic.fill(me, &mut vcpu.list_regs));
+        drop(vgic);
+        store(vm.gic, &mut vcpu.list_regs);
+    } else {
+        drop(vgic);
+    }
+    vm.kick(kick.without(me));
 }
 
 /// Reads what the guest may have changed.

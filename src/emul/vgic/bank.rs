@@ -88,6 +88,7 @@ impl Bank {
     }
 
     /// Pending, as far as no list register holds it.
+    #[inline(always)]
     pub const fn waiting(&self) -> u32 {
         self.latch | self.line & (!self.edge | self.linked)
     }
@@ -103,16 +104,19 @@ impl Bank {
     }
 
     /// What may be handed to a CPU when these groups are enabled.
+    #[inline(always)]
     pub const fn ready(&self, groups: Groups) -> u32 {
         self.waiting() & self.allowed(groups) & !self.active & !self.listed
     }
 
     /// Enabled, in an enabled group.
+    #[inline(always)]
     pub const fn allowed(&self, groups: Groups) -> u32 {
         self.enabled & self.in_groups(groups)
     }
 
     /// In one of these groups.
+    #[inline(always)]
     pub const fn in_groups(&self, groups: Groups) -> u32 {
         self.group1 & groups.one | !self.group1 & groups.zero
     }
@@ -127,6 +131,7 @@ impl Bank {
     }
 
     /// No list register holds these any more.
+    #[inline(always)]
     pub fn unlist(&mut self, bits: u32) {
         self.listed &= !bits;
         self.lent &= !bits;

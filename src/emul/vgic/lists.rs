@@ -165,7 +165,7 @@ impl Vgic {
         for &lr in lrs.lr.iter().take(lrs.used) {
             let lr = ListRegister::from_bits(lr);
             let word = lr.intid() / 32;
-            if let Some(mut view) = self.view(who, word as usize)
+            if let Some(view) = &mut self.view(who, word as usize)
                 && let Some(changed) = changed.get_mut(word as usize)
             {
                 *changed |= view.take_back(lr);
@@ -214,9 +214,9 @@ impl Vgic {
         };
         let groups = self.groups;
         let mut slot = 0;
-        for (word, chosen) in chosen.into_iter().enumerate() {
+        for (word, &chosen) in chosen.iter().enumerate() {
             if chosen != 0
-                && let Some(mut view) = self.view(who, word)
+                && let Some(view) = &mut self.view(who, word)
             {
                 for index in each(chosen) {
                     lrs.put(slot, view.hand_over(index, groups).bits());
@@ -237,6 +237,7 @@ impl Vgic {
     }
 
     /// What this vCPU could take: active on it or deliverable to it.
+    #[inline(always)]
     fn candidates(&self, who: VcpuId) -> Candidates {
         let mut found = Candidates {
             chosen: [0; BANKS],
@@ -394,6 +395,7 @@ struct Candidates {
 
 impl Candidates {
     /// Most banks have nothing to tell; that is found out first.
+    #[inline(always)]
     fn add(&mut self, word: u8, bank: &Bank, cpu: &Cpu, groups: Groups) {
         self.released |= bank.release != 0;
         if bank.waiting() | bank.active == 0 {

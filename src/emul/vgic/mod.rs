@@ -352,6 +352,7 @@ const fn place(intid: u32) -> (u8, u32) {
 
 /// Banks, and who must know when one changes.
 impl Vgic {
+    #[inline(always)]
     fn bank(&self, at: At) -> Option<&Bank> {
         match at.word {
             0 => self.cpus.get(at.vcpu.index()).map(|c| &c.private),
@@ -359,6 +360,7 @@ impl Vgic {
         }
     }
 
+    #[inline(always)]
     fn bank_mut(&mut self, at: At) -> Option<&mut Bank> {
         match at.word {
             0 => self.cpus.get_mut(at.vcpu.index()).map(|c| &mut c.private),

@@ -22,6 +22,7 @@ pub(super) struct View<'a> {
 
 impl Vgic {
     /// Bank `word` as `who` has it.
+    #[inline(always)]
     pub(super) fn view(&mut self, who: VcpuId, word: usize) -> Option<View<'_>> {
         let Cpu {
             private,

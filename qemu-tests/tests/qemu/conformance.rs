@@ -66,6 +66,11 @@ pub fn run_on(
         let mut session = board.clone().cpus(board_cpus).bundle(bundle).start(&run)?;
         remember(&mut session, versions)?;
         let ended = session.finish_well()?;
+        if let Some((_, why)) = ended.text.split_once("Bail out!") {
+            // Where is in the first line, what in the second.
+            let why: Vec<&str> = why.lines().take(2).collect();
+            bail!("a guest gave up: {}", why.join(" "));
+        }
         for version in versions {
             let vm = name(version);
             reports.insert(
@@ -74,9 +79,6 @@ pub fn run_on(
             );
             if !ended.text.contains(&format!("bulkhead: vm {vm}: off")) {
                 bail!("{vm} did not go off");
-            }
-            if let Some(line) = ended.text.lines().find(|line| line.contains("Bail out!")) {
-                bail!("a guest gave up: {line}");
             }
         }
     }

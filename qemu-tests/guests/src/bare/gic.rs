@@ -97,6 +97,12 @@ pub fn set_virtual_timer(ticks: u64) {
     cpu::isb();
 }
 
+/// Has the virtual timer fire now, and waits until that has arrived here.
+pub fn make_virtual_timer_pending() {
+    set_virtual_timer(0);
+    cpu::wait_until(1000, || pending() == VIRTUAL_TIMER);
+}
+
 /// Sends SGI 1 to the CPU of that index.
 pub fn send(cpu: usize) {
     // The store that it announces comes first.

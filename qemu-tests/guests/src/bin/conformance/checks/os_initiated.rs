@@ -93,21 +93,21 @@ impl Test {
 
     /// Whoever is not the last may not take the cluster down; the firmware that coordinates itself takes it for a wish.
     fn with_running_siblings(&mut self, wanted: i64, mode: &str) {
-        gic::set_virtual_timer(0);
-        for base in [BASE32, BASE64] {
+        gic::make_virtual_timer_pending();
+        for id in [BASE32 + 1, BASE64 + 1] {
             for state in [CLUSTER, CLUSTER | POWER_DOWN, SYSTEM | POWER_DOWN] {
                 returns!(
                     self,
-                    self.call(base + 1, state, entry_point(), 0),
+                    self.call(id, state, entry_point(), 0),
                     wanted,
-                    "CPU_SUSPEND {base:#x}: {state:#x}, {mode}, while siblings run"
+                    "CPU_SUSPEND {id:#x}: {state:#x}, {mode}, while siblings run"
                 );
             }
             returns!(
                 self,
-                self.call(base + 1, POWER_DOWN, entry_point(), 0),
+                self.call(id, POWER_DOWN, entry_point(), 0),
                 SUCCESS,
-                "CPU_SUSPEND {base:#x}: the CPU alone, {mode}, while siblings run"
+                "CPU_SUSPEND {id:#x}: the CPU alone, {mode}, while siblings run"
             );
         }
         msr!("cntv_ctl_el0", 0);
@@ -146,13 +146,13 @@ impl Test {
     /// The last CPU may not go deeper than a sibling that keeps its state.
     fn incompatible(&mut self) {
         self.others_sleep(0, HW_STANDBY);
-        gic::set_virtual_timer(0);
-        for base in [BASE32, BASE64] {
+        gic::make_virtual_timer_pending();
+        for id in [BASE32 + 1, BASE64 + 1] {
             returns!(
                 self,
-                self.call(base + 1, CLUSTER | POWER_DOWN, entry_point(), 0),
+                self.call(id, CLUSTER | POWER_DOWN, entry_point(), 0),
                 INVALID_PARAMETERS,
-                "CPU_SUSPEND {base:#x}: power-down of the cluster with siblings in standby"
+                "CPU_SUSPEND {id:#x}: power-down of the cluster with siblings in standby"
             );
         }
         msr!("cntv_ctl_el0", 0);

@@ -91,7 +91,10 @@ impl Test {
         if let Some(last) = taken.checked_sub(1).and_then(|last| steps.get(last)) {
             self.after(last, taken - 1);
         }
-        assert!(taken <= steps.len(), "what was off has been reset");
+        assert!(
+            taken <= steps.len(),
+            "SYSTEM_OFF or SYSTEM_OFF2 has reset the machine"
+        );
         for (number, step) in steps.iter().enumerate().skip(taken) {
             self.end_life(step, number);
         }
@@ -120,7 +123,7 @@ impl Test {
         self.remember(number + 1);
         if step.by == By::Last && cpus > 1 {
             boot::give_work(cpus - 1, reset);
-            cpu::wait_until(20_000, || RESULT.load(Ordering::Acquire) != 0);
+            cpu::wait_until(60_000, || RESULT.load(Ordering::Acquire) != 0);
         } else {
             reset();
         }

@@ -194,7 +194,8 @@ impl Test {
 
     fn cpu_default_suspend(&mut self, form: Form) {
         self.bad_entries_of(form, 0xc, "CPU_DEFAULT_SUSPEND");
-        let woken = self.sleep_for(0, form.suspend(0xc));
+        gic::make_virtual_timer_pending();
+        let woken = sleep::sleep(self.conduit, form.suspend(0xc));
         check!(
             self,
             woken == Woken::Returned(SUCCESS),

@@ -61,7 +61,7 @@ impl Test {
         };
         for base in [BASE32, BASE64] {
             let id = base + 1;
-            gic::set_virtual_timer(0);
+            gic::make_virtual_timer_pending();
             let mut before = smccc::pattern(id);
             (before[1], before[2]) = (1 << 16, boot::entry_point());
             let after = self.conduit.call(before);

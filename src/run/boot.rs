@@ -31,7 +31,7 @@ use crate::{
     types::{MAX_PCPUS, Mpidr, Pa, PaRange},
 };
 use arrayvec::ArrayVec;
-use core::fmt;
+use core::fmt::{self, Write};
 use spin::Once;
 
 /// Pages of a CPU's stack; one more below stays unmapped.
@@ -47,33 +47,47 @@ pub fn primary(device_tree: u64, el: u64) -> ! {
         boot::install_vectors();
     }
     let device_tree = Pa::new(device_tree);
-    // Without a device tree nothing says where a UART is.
+    // Without a device tree nothing says where a UART is; an emulator may listen.
     let Some(blob) = boot::device_tree(device_tree) else {
-        arch::halt()
+        give_up(format_args!(
+            "x0 = {:#x} at entry, allowed: the address of a device tree (QEMU's raspi4b: -dtb FILE)",
+            device_tree.get()
+        ))
     };
     let range = PaRange::new(device_tree, blob.len() as u64);
-    let (Some(range), Ok(tree)) = (range, fdt::open(blob)) else {
-        arch::halt()
+    let (Some(range), Some(image)) = (range, boot::image()) else {
+        give_up(format_args!("the image or the device tree has no size"))
+    };
+    let tree = match fdt::open(blob) {
+        Ok(tree) => tree,
+        Err(error) => give_up(format_args!("{error}")),
     };
     if el != 2 {
         refuse(
             &tree,
+            range,
             format_args!("entered at EL{el}, needs EL2 (QEMU: -M virt,virtualization=on)"),
         );
     }
     match Board::discover(&tree) {
+        // Its UART is not touched: who knows what is there on this board.
+        Ok(board) if !board.has_memory(image) => give_up(format_args!(
+            "the device tree has no free memory at {:#x}, where Bulkhead is: is it another board's?",
+            image.start().get()
+        )),
         Ok(board) => run(&board, range),
-        Err(error) => refuse(&tree, format_args!("{error}")),
+        Err(error) => refuse(&tree, range, format_args!("{error}")),
     }
 }
 
-/// Says on the board's UART, if there is one, why nothing comes of it.
-fn refuse(tree: &Tree, reason: fmt::Arguments) -> ! {
+/// Says on the board's UART, if there is one, why nothing comes of it. The reason may quote the tree, which is at `range`.
+fn refuse(tree: &Tree, range: PaRange, reason: fmt::Arguments) -> ! {
     if let Some(uart) = board::uart(tree) {
         let guards = [boot::stack_guard()];
+        let loaded = whole_pages(range);
         let plan = Plan {
             free: &[],
-            loaded: &[],
+            loaded: loaded.as_slice(),
             devices: &[uart.regs],
             mailboxes: &[],
             guards: &guards,
@@ -90,6 +104,10 @@ fn give_up(reason: fmt::Arguments) -> ! {
     serial::emergency(format_args!("stopped: {reason}"));
     // Semihosting is an EL2 matter here: elsewhere a HLT that nobody takes would fault for ever.
     if regs::current_el() == 2 {
+        if serial::is_silent() {
+            let _ =
+                arch::semihosting::Output.write_fmt(format_args!("bulkhead: stopped: {reason}\n"));
+        }
         arch::semihosting::exit(1);
     }
     arch::halt()
@@ -110,6 +128,12 @@ fn run(board: &Board, tree: PaRange) -> ! {
     serial::open(port);
     greet(board);
     options(board);
+    timer("virtual", board.timer.virt, irq::VIRTUAL_TIMER);
+    timer(
+        "hypervisor",
+        board.timer.hyp_physical,
+        irq::HYPERVISOR_TIMER,
+    );
     let Some(machine) = machine(board, &memory, cpus, port) else {
         give_up(format_args!(
             "the interrupt controller's registers cannot be mapped, or a GICv2 has no GICH, or less than 8 KiB of GICC"
@@ -260,6 +284,18 @@ fn greet(board: &Board) {
             "{} CPUs beyond the first {MAX_PCPUS} are left alone",
             board.cpus_left_out
         );
+    }
+}
+
+/// The timers' interrupts are those that the architecture recommends, so a tree need not name them.
+#[inline(never)]
+fn timer(name: &str, named: Option<Interrupt>, used: u32) {
+    match named.map(|interrupt| interrupt.intid) {
+        None => log::warn!("board: the {name} timer is missing, interrupt {used} is taken for it"),
+        Some(intid) if intid == used => {}
+        Some(intid) => give_up(format_args!(
+            "board: the {name} timer has interrupt {intid}, allowed: {used}"
+        )),
     }
 }
 

@@ -1,6 +1,12 @@
 //! Boards: CPU models, load addresses, exception levels, what is missing.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::{Bundle, Machine, Vm, artifacts, report_of};
@@ -45,7 +51,111 @@ pub fn groups() -> Vec<Group> {
     groups.push(single("boards::entered_at_el3", |test| {
         says(test, at_el3()?, "EL3")
     }));
+    groups.extend(wrong_trees());
     groups
+}
+
+/// Device trees of which nothing can come, or not all: one line says why.
+fn wrong_trees() -> Vec<Group> {
+    let intc = "/intc@8000000";
+    let gic = r#"allowed: GICv2 or GICv3 \(compatible = "arm,gic-v3", "arm,gic-400" ...\)"#;
+    let timer = [
+        "1", "d", "104", "1", "e", "104", "1", "7", "104", "1", "a", "104",
+    ];
+    let changed: [(_, Vec<&str>, String); 5] = [
+        (
+            "gic_missing",
+            vec!["-r", intc],
+            r"stopped: board: /: there is no GICv2 or GICv3 \(".to_owned(),
+        ),
+        (
+            "gic_v1",
+            vec!["-t", "s", intc, "compatible", "arm,pl390"],
+            format!(r#"stopped: board: {intc}: compatible = "arm,pl390", {gic}\n"#),
+        ),
+        (
+            "gic_v5",
+            vec!["-t", "s", intc, "compatible", "arm,gic-v5"],
+            format!(r#"stopped: board: {intc}: compatible = "arm,gic-v5", {gic}\n"#),
+        ),
+        (
+            "timer_missing",
+            vec!["-r", "/timer"],
+            "warning: board: the virtual timer is missing, interrupt 27 is taken for it\n"
+                .to_owned(),
+        ),
+        (
+            "timer_elsewhere",
+            [&["-t", "x", "/timer", "interrupts"], &timer[..]].concat(),
+            "stopped: board: the virtual timer has interrupt 23, allowed: 27\n".to_owned(),
+        ),
+    ];
+    let changed = changed.map(|(name, change, line)| {
+        single(&format!("boards::{name}"), move |test| {
+            let tree = virt_tree(name)?;
+            fdtput(&tree, &change)?;
+            let machine = Machine::new().arguments([OsString::from("-dtb"), tree.into()]);
+            ends_with(test, machine, &format!("bulkhead: {line}"))
+        })
+    });
+    let truncated = single("boards::truncated_tree", |test| {
+        let tree = virt_tree("truncated")?;
+        let mut bytes = fs::read(&tree)?;
+        let word = |at| {
+            bytes
+                .iter()
+                .skip(at)
+                .take(4)
+                .fold(0, |word, byte| word << 8 | usize::from(*byte))
+        };
+        // off_dt_struct and size_dt_struct (Devicetree Specification 5.2): the loader got half of the nodes.
+        let end = word(8) + word(36) / 2;
+        bytes.get_mut(end..).context("the tree is short")?.fill(0);
+        fs::write(&tree, bytes)?;
+        ends_with(
+            test,
+            with_tree(&tree)?,
+            "bulkhead: stopped: device tree is damaged: ",
+        )
+    });
+    // QEMU's -dtb would put its own memory into it.
+    let foreign = single("boards::foreign_tree", |test| {
+        let tree = virt_tree("foreign")?;
+        let memory = [
+            "-t",
+            "x",
+            "/memory@40000000",
+            "reg",
+            "0",
+            "80000000",
+            "0",
+            "20000000",
+        ];
+        fdtput(&tree, &memory)?;
+        let line = "bulkhead: stopped: the device tree has no free memory at 0x48200000, where Bulkhead is: is it another board's?\n";
+        ends_with(test, with_tree(&tree)?, &regex::escape(line))
+    });
+    changed.into_iter().chain([truncated, foreign]).collect()
+}
+
+/// The tree of the default machine, to be changed.
+fn virt_tree(name: &str) -> Result<PathBuf> {
+    let tree = artifacts::build(&format!("tests/virt-{name}.dtb"));
+    let board = format!(
+        "virt,virtualization=on,gic-version=3,dumpdtb={}",
+        tree.display()
+    );
+    let mut qemu = Command::new("qemu-system-aarch64");
+    qemu.args(["-M", &board, "-display", "none"]);
+    artifacts::run(qemu.args(["-cpu", "cortex-a72", "-smp", "4", "-m", "2G"]))?;
+    Ok(tree)
+}
+
+/// Runs fdtput, which takes options and what is to be changed around the file's name.
+fn fdtput(tree: &Path, change: &[&str]) -> Result<()> {
+    let options = if change.first() == Some(&"-r") { 1 } else { 2 };
+    let (options, change) = change.split_at(options);
+    artifacts::run(Command::new("fdtput").args(options).arg(tree).args(change))
 }
 
 /// A machine with two vCPUs on that board: checks, then off.
@@ -203,32 +313,49 @@ fn vectors(test: &str, cpu: &str, history: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// A board that starts Bulkhead at EL3: QEMU's loader puts a stub and the image into RAM, and the stub puts the device tree's address,
-/// the start of RAM, into x0.
+/// A board that starts Bulkhead at EL3, with the tree that QEMU puts at the start of RAM.
 fn at_el3() -> Result<Machine> {
+    stubbed(
+        Machine::new().board("virt,secure=on,gic-version=3"),
+        0x4000_0000,
+        "el3",
+    )
+}
+
+/// The default machine with that tree, which QEMU itself need not understand.
+fn with_tree(tree: &Path) -> Result<Machine> {
+    let tree_at = 0x4400_0000;
+    let name = tree.file_stem().context("the tree has no name")?;
+    let machine = stubbed(Machine::new(), tree_at, &name.to_string_lossy())?;
+    Ok(machine.arguments(["-device".to_owned(), load(tree, tree_at)]))
+}
+
+/// One CPU of that board enters Bulkhead with that value, a multiple of 64 KiB, in x0: QEMU's loader puts a stub and the image into RAM.
+fn stubbed(machine: Machine, x0: u64, name: &str) -> Result<Machine> {
     let (stub_at, image_at) = (0x4800_0000u64, 0x4820_0000u64);
     let stub: [u32; 3] = [
-        0xd2a8_0000,                                           // mov x0, #0x40000000
+        0xd2a0_0000 | ((x0 >> 16) as u32) << 5, // mov x0, #...
         0x1400_0000 | (((image_at - stub_at) as u32 - 4) / 4), // b image
         0,
     ];
-    let path = artifacts::build("tests/el3-stub.bin");
+    let path = artifacts::build(&format!("tests/{name}-stub.bin"));
     let bytes: Vec<u8> = stub.iter().flat_map(|word| word.to_le_bytes()).collect();
     fs::write(&path, bytes)?;
-    let load = |file: PathBuf, address| {
-        format!(
-            "loader,file={},addr={address:#x},force-raw=on",
-            file.display()
-        )
-    };
-    Ok(Machine::new()
-        .board("virt,secure=on,gic-version=3")
+    Ok(machine
         .cpus(1)
         .without_firmware()
-        .arguments(["-device".to_owned(), load(artifacts::firmware(), image_at)])
-        .arguments(["-device".to_owned(), load(path, stub_at)])
+        .arguments(["-device".to_owned(), load(&artifacts::firmware(), image_at)])
+        .arguments(["-device".to_owned(), load(&path, stub_at)])
         .arguments([
             "-device".to_owned(),
             format!("loader,addr={stub_at:#x},cpu-num=0"),
         ]))
+}
+
+/// QEMU's loader for a file at that address.
+fn load(file: &Path, address: u64) -> String {
+    format!(
+        "loader,file={},addr={address:#x},force-raw=on",
+        file.display()
+    )
 }

@@ -38,6 +38,15 @@ pub fn groups() -> Vec<Group> {
             single("raspi4b::load_offset_0x80000", |test| {
                 powers_off(test, Machine::raspi4b().firmware(loaded_at(0x8_0000)?))
             }),
+            // x0 is the address of ATAGS then.
+            single("raspi4b::no_device_tree", |test| {
+                let machine = Machine::new().board("raspi4b");
+                ends_with(
+                    test,
+                    machine,
+                    r"bulkhead: stopped: x0 = 0x100 at entry, allowed: ",
+                )
+            }),
             // Where nobody polls, and in the middle of Bulkhead, which must not write there.
             single("raspi4b::missing_cpu", |test| {
                 missing_cpu(test, "100", "it has not come up")

@@ -7,7 +7,7 @@ use super::{
     reg::Buses,
 };
 use crate::{
-    spec::fdt::{Node, Tree},
+    spec::fdt::{Node, Property, Tree},
     types::PaRange,
 };
 use arrayvec::ArrayVec;
@@ -38,14 +38,26 @@ pub(super) fn discover<'t, 'a>(
         row.filter(|_| node.is_okay())
             .map(|(_, version)| (node, *version))
     };
-    let none = Fault::NoNode("GICv2 or GICv3 (compatible = \"arm,gic-v3\", \"arm,gic-400\" ...)");
     let found = tree.nodes().find_map(known);
-    let (node, version) = found.ok_or(BoardError::new(tree, tree.root(), none))?;
+    let (node, version) = found.ok_or_else(|| unknown(tree))?;
     let gic = match version {
         Version::V3 => v3(tree, node)?,
         Version::V2 => v2(tree, node)?,
     };
     Ok((node, gic))
+}
+
+/// There is none of them: what the board has in their place, if it says that.
+#[inline(never)]
+fn unknown<'t, 'a>(tree: &'t Tree<'a>) -> BoardError<'t, 'a> {
+    let allowed = "GICv2 or GICv3 (compatible = \"arm,gic-v3\", \"arm,gic-400\" ...)";
+    let root = tree.root();
+    let parent = root.property("interrupt-parent").and_then(Property::u32);
+    let other = parent.and_then(|phandle| tree.by_phandle(phandle));
+    match other.and_then(|node| Some((node, node.property("compatible")?))) {
+        Some((node, property)) => BoardError::new(tree, node, Fault::Value { property, allowed }),
+        None => BoardError::new(tree, root, Fault::NoNode(allowed)),
+    }
 }
 
 /// `reg`: GICD, the redistributor regions, then what a GICv2 would have (bindings/interrupt-controller/

@@ -212,6 +212,12 @@ impl<'a> Board<'a> {
         })
     }
 
+    /// Whether all of `range` is RAM that the firmware leaves to us. Where we are it must be, or the tree is of another
+    /// board.
+    pub fn has_memory(&self, range: PaRange) -> bool {
+        self.memory.iter().any(|piece| piece.covers(range))
+    }
+
     /// Whether the board says that it is, or is like, a `board`.
     pub fn is_compatible(&self, board: &str) -> bool {
         self.compatible

@@ -168,8 +168,10 @@ fn map(board: &Board, tree: PaRange, stacks: &[Pa]) -> Result<Memory, MapFailure
         .filter_map(whole_pages)
         .collect();
     let ours = loaded.iter().copied().chain([image]);
-    let mailboxes = mailboxes(board, ours.clone());
-    let polled = mailboxes.iter().filter_map(|word| mailbox_page(*word));
+    let mailboxes = board::mailboxes(&board.cpus, ours.clone());
+    let polled = mailboxes
+        .iter()
+        .filter_map(|word| board::mailbox_page(*word));
     let holes = ours.chain(polled);
     let free = board::subtract(&board.memory, holes).map_err(|_| MapFailure::Pieces)?;
     let free: Ranges = free
@@ -214,30 +216,6 @@ fn whole_pages(range: PaRange) -> Option<PaRange> {
 /// The whole pages that lie within `range`.
 fn pages_within(range: PaRange) -> Option<PaRange> {
     PaRange::between(range.start().align_up(PAGE)?, range.end().align_down(PAGE))
-}
-
-/// The words that CPUs of a spin table poll, but for those within `ours`: what is there would be overwritten, and nobody
-/// polls it.
-fn mailboxes(
-    board: &Board,
-    ours: impl Iterator<Item = PaRange> + Clone,
-) -> ArrayVec<Pa, MAX_PCPUS> {
-    let release = |cpu: &board::Cpu| match cpu.enable {
-        EnableMethod::SpinTable { release } => Some(release),
-        EnableMethod::Psci | EnableMethod::Unknown => None,
-    };
-    let words = board.cpus.iter().filter_map(release);
-    words
-        .filter(|word| {
-            let page = mailbox_page(*word);
-            page.is_some_and(|page| !ours.clone().any(|range| range.overlaps(page)))
-        })
-        .collect()
-}
-
-/// The page of a word that a CPU polls.
-fn mailbox_page(word: Pa) -> Option<PaRange> {
-    whole_pages(PaRange::new(word, 8)?)
 }
 
 /// The registers of everything that is driven.

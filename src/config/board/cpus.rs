@@ -5,8 +5,11 @@ use super::{
     error::{BoardError, Fault},
 };
 use crate::{
-    spec::fdt::{Node, Property, Tree},
-    types::{MAX_PCPUS, Mpidr, Pa},
+    spec::{
+        fdt::{Node, Property, Tree},
+        translation::PAGE,
+    },
+    types::{MAX_PCPUS, Mpidr, Pa, PaRange},
 };
 use arrayvec::ArrayVec;
 
@@ -59,6 +62,29 @@ fn cpu<'a>(parent: Node<'_, 'a>, node: Node<'_, 'a>) -> Result<Cpu, Fault<'a>> {
         })?,
         enable: enable_method(parent, node)?,
     })
+}
+
+/// The words that CPUs of a spin table poll, but for those whose page is partly of `ours`: what is there would be
+/// overwritten, and nobody polls it.
+pub fn mailboxes(
+    cpus: &[Cpu],
+    ours: impl Iterator<Item = PaRange> + Clone,
+) -> ArrayVec<Pa, MAX_PCPUS> {
+    let release = |cpu: &Cpu| match cpu.enable {
+        EnableMethod::SpinTable { release } => Some(release),
+        EnableMethod::Psci | EnableMethod::Unknown => None,
+    };
+    let words = cpus.iter().filter_map(release);
+    let free = words.filter(|word| {
+        let page = mailbox_page(*word);
+        page.is_some_and(|page| !ours.clone().any(|range| range.overlaps(page)))
+    });
+    free.take(MAX_PCPUS).collect()
+}
+
+/// The page of a word that a CPU polls.
+pub fn mailbox_page(word: Pa) -> Option<PaRange> {
+    PaRange::new(word.align_down(PAGE), PAGE)
 }
 
 fn enable_method<'a>(parent: Node<'_, 'a>, node: Node<'_, 'a>) -> Result<EnableMethod, Fault<'a>> {

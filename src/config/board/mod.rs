@@ -27,6 +27,7 @@ use crate::{
 };
 use arrayvec::ArrayVec;
 
+pub use cpus::{mailbox_page, mailboxes};
 pub use error::BoardError;
 pub use interrupt::{Interrupt, Trigger};
 pub use memory::{MAX_RANGES, Ranges, TooManyRanges, subtract};

@@ -497,6 +497,74 @@ fn cpus_that_failed_are_left_out_and_so_are_too_many() {
     });
 }
 
+/// One CPU with these properties.
+fn with_cpu(properties: impl FnOnce(Source) -> Source) -> Source {
+    let tree = memory(root()).node("cpus", |n| {
+        let n = n.cells("#address-cells", &[1]).cells("#size-cells", &[0]);
+        let n = n.str("enable-method", &["spin-table"]);
+        n.node("cpu@0", |n| {
+            properties(n.str("device_type", &["cpu"]).cells("reg", &[0]))
+        })
+    });
+    gic_v3(tree)
+}
+
+/// Linux, bindings/arm/cpus.yaml: the method may stand in /cpus, and the address has two cells.
+#[test]
+fn a_spin_table_names_a_word_of_64_bits() {
+    let enable = |tree: Source| with_board(tree.build(), |board| board.cpus[0].enable);
+    let release = |cells: &'static [u32]| with_cpu(|n| n.cells("cpu-release-addr", cells));
+    assert_eq!(
+        enable(release(&[1, 0xe0])),
+        EnableMethod::SpinTable {
+            release: Pa::new(0x1_0000_00e0)
+        }
+    );
+    let own = |method| with_cpu(|n| n.str("enable-method", &[method]));
+    assert_eq!(enable(own("psci")), EnableMethod::Psci);
+    assert_eq!(enable(own("brcm,bcm2836-smp")), EnableMethod::Unknown);
+    assert_eq!(
+        refusal(with_cpu(|n| n)),
+        "board: /cpus/cpu@0: cpu-release-addr is missing"
+    );
+    assert_eq!(
+        refusal(release(&[0, 0xd9])),
+        "board: /cpus/cpu@0: cpu-release-addr = <0 217>, allowed: the address of a 64-bit word"
+    );
+}
+
+/// The page of each word is mapped for us: where we are already, nobody polls.
+#[test]
+fn words_that_cpus_poll_are_not_ours() {
+    let cpu = |enable| Cpu {
+        mpidr: Mpidr::from_affinity(0).unwrap(),
+        enable,
+    };
+    let spins = |release| {
+        cpu(EnableMethod::SpinTable {
+            release: Pa::new(release),
+        })
+    };
+    let cpus = [
+        cpu(EnableMethod::Psci),
+        spins(0xd8),
+        spins(0xe0),
+        spins(0x20_0ff8),
+        spins(0x20_1000),
+        spins(0x1f_fff8),
+        cpu(EnableMethod::Unknown),
+        spins(u64::MAX - 7),
+    ];
+    // Our own range begins and ends within a page.
+    let ours = [range(0x20_0800, 0x900)];
+    assert_eq!(
+        mailboxes(&cpus, ours.into_iter())[..],
+        [0xd8, 0xe0, 0x1f_fff8].map(Pa::new)
+    );
+    assert_eq!(mailbox_page(Pa::new(0xd8)), Some(range(0, 0x1000)));
+    assert_eq!(mailbox_page(Pa::new(u64::MAX - 7)), None);
+}
+
 #[test]
 fn psci_is_called_by_standard_numbers_unless_it_is_0_1() {
     let psci = |compatible: &'static [&'static str]| {

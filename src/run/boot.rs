@@ -38,8 +38,8 @@ use spin::Once;
 const STACK_PAGES: u64 = 16;
 /// Bytes from one redistributor of a GICv3 to the next (IHI0069H 12.10).
 const REDISTRIBUTOR_STRIDE: u64 = 0x2_0000;
-/// How long the board's CPUs may take to come up, in seconds.
-const CPU_TIMEOUT: u64 = 1;
+/// How long the board's CPUs may take to come up, in seconds: those of an emulator on a busy machine take their time.
+const CPU_TIMEOUT: u64 = 5;
 
 /// The boot CPU, with `device_tree` as x0 was.
 pub fn primary(device_tree: u64, el: u64) -> ! {

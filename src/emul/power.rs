@@ -245,6 +245,8 @@ impl Power {
     }
 }
 
+#[cfg(all(test, not(shuttle)))]
+mod orders;
 #[cfg(all(test, shuttle))]
 mod races;
 #[cfg(all(test, not(shuttle)))]

@@ -1,12 +1,13 @@
-//! The power states under every order of events: guests on three pCPUs, by the model checker.
+//! The power states under every interleaving of three pCPUs, by the model checker: each access to an atomic and each
+//! lock is a point where another one may go on.
 //!
 //! `CARGO_PROFILE_DEV_OPT_LEVEL=1 RUSTFLAGS="--cfg shuttle" cargo test --target-dir target/shuttle races`
 //!
-//! Single steps of three CPUs are explored over all their interleavings. Whole machines, from their
-//! start until they are at rest, have too many: some thousand are drawn. There a pCPU is a thread that
-//! does what the run loop does: it waits for an entry point, runs its guest a call at a time for as long
-//! as the VM does not stop, and parks. A kick is a bell that stays rung until it is heard, as a pending
-//! SGI does; a wake-up that got lost shows as a deadlock.
+//! Single steps of three CPUs are explored over all their interleavings: they come out as if they had been taken one
+//! after the other. On that `orders.rs` relies, which explores whole lives of a VM, step by step. To see these with
+//! real threads as well, some thousand are drawn here. There a pCPU is a thread that does what the run loop does: it
+//! waits for an entry point, runs its guest a call at a time for as long as the VM does not stop, and parks. A kick is
+//! a bell that stays rung until it is heard, as a pending SGI does; a wake-up that got lost shows as a deadlock.
 
 use super::*;
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
         fw_registers::{Offer, Registers},
         smccc,
     },
+    spec::psci::PowerState,
     types::{Ipa, IpaRange},
 };
 use shuttle::{
@@ -22,7 +24,7 @@ use shuttle::{
     sync::{Arc, Condvar, Mutex as StdMutex},
     thread,
 };
-use std::{vec, vec::Vec};
+use std::{format, string::String, vec, vec::Vec};
 
 const CPU_SUSPEND: u64 = 0xc400_0001;
 const CPU_OFF: u64 = 0x8400_0002;
@@ -30,6 +32,9 @@ const CPU_ON: u64 = 0xc400_0003;
 const AFFINITY_INFO: u64 = 0xc400_0004;
 const SYSTEM_OFF: u64 = 0x8400_0008;
 const SYSTEM_RESET: u64 = 0x8400_0009;
+const NODE_HW_STATE: u64 = 0xc400_000d;
+const SYSTEM_SUSPEND: u64 = 0xc400_000e;
+const SET_SUSPEND_MODE: u64 = 0x8400_000f;
 
 const RAM: u64 = 0x4000_0000;
 const ALREADY_ON: Outcome = Outcome::Return(-4i64 as u64);
@@ -74,6 +79,19 @@ struct Seen {
     over: bool,
 }
 
+fn firmware(vcpus: usize) -> Firmware {
+    let offer = Offer {
+        workarounds: Workarounds {
+            branch_predictor: Mitigation::Unknown,
+            store_bypass: false,
+            branch_history: Mitigation::Unknown,
+        },
+        trng: false,
+    };
+    let ram = IpaRange::new(Ipa::new(RAM), 0x1000).unwrap();
+    Firmware::new(Registers::new(offer), PsciChoice::default(), vcpus, ram)
+}
+
 /// What a guest does: called when a vCPU begins, with its number and context.
 type Guest = fn(&Vm, u8, u64);
 
@@ -88,19 +106,8 @@ struct Vm {
 
 impl Vm {
     fn new(vcpus: usize, guest: Guest) -> Self {
-        let offer = Offer {
-            workarounds: Workarounds {
-                branch_predictor: Mitigation::Unknown,
-                store_bypass: false,
-                branch_history: Mitigation::Unknown,
-            },
-            trng: false,
-        };
-        let ram = IpaRange::new(Ipa::new(RAM), 0x1000).unwrap();
-        let registers = Registers::new(offer);
-        let firmware = Firmware::new(registers, PsciChoice::default(), vcpus, ram);
         Self {
-            firmware,
+            firmware: firmware(vcpus),
             bells: Default::default(),
             interrupts: Default::default(),
             seen: Default::default(),
@@ -426,6 +433,154 @@ fn of_all_events_one_is_the_event() {
             assert_eq!(off, event.filter(|&event| event == StopEvent::AllOff));
         },
     );
+}
+
+/// What one of three CPUs does in one step; what came of it.
+type Step = fn(&Firmware, VcpuId) -> String;
+
+fn psci(firmware: &Firmware, vcpu: VcpuId, x: [u64; 4]) -> String {
+    let caller = Caller {
+        vcpu,
+        big_endian: false,
+    };
+    format!("{:?}", smccc::call(firmware, caller, 0, &x))
+}
+
+/// All that a guest or the run loop asks of the power states.
+const STEPS: [Step; 17] = [
+    |firmware, who| psci(firmware, who, [CPU_ON, 2, RAM, 1 + who.index() as u64]),
+    |firmware, who| psci(firmware, who, [CPU_ON, 0, RAM, 1 + who.index() as u64]),
+    |firmware, who| psci(firmware, who, [AFFINITY_INFO, 2, 0, 0]),
+    |firmware, who| psci(firmware, who, [AFFINITY_INFO, 0, 1, 0]),
+    |firmware, who| psci(firmware, who, [SYSTEM_OFF, 0, 0, 0]),
+    |firmware, who| psci(firmware, who, [SYSTEM_RESET, 0, 0, 0]),
+    |firmware, who| psci(firmware, who, [CPU_SUSPEND, 0x1_0000, RAM, 7]),
+    |firmware, who| psci(firmware, who, [CPU_SUSPEND, 0x100_0000, RAM, 7]),
+    |firmware, who| psci(firmware, who, [SYSTEM_SUSPEND, RAM, 8, 0]),
+    |firmware, who| psci(firmware, who, [SET_SUSPEND_MODE, 1, 0, 0]),
+    |firmware, who| psci(firmware, who, [NODE_HW_STATE, 0, 1, 0]),
+    |firmware, who| format!("{:?}", firmware.power.cpu_off(who)),
+    |firmware, who| format!("{:?}", firmware.power.take_entry(who)),
+    |firmware, who| format!("{:?}", firmware.power.parked(who)),
+    |firmware, _| format!("{:?}", firmware.power.stopping()),
+    |firmware, who| format!("{:?}", firmware.power.wake(who, 5)),
+    |firmware, _| format!("{:?}", firmware.start(entry(9))),
+];
+
+/// What a VM may have come to when three CPUs take a step at once.
+const PASTS: [fn(&Power); 5] = [
+    |power| turn_on(power, 1),
+    |power| {
+        turn_on(power, 1);
+        turn_on(power, 2);
+    },
+    |power| {
+        turn_on(power, 1);
+        assert_eq!(power.cpu_on(VcpuId::new(2), entry(3)), Ok(()));
+        let asleep = Sleep {
+            state: PowerState::POWER_DOWN,
+            entry: Some(entry(4)),
+        };
+        assert_eq!(power.suspend(VcpuId::new(1), asleep), Ok(()));
+    },
+    |power| {
+        let _ = power.stop(StopEvent::Reset);
+        assert_eq!(power.parked(VcpuId::new(2)), None);
+    },
+    |power| {
+        let _ = power.stop(StopEvent::Off);
+        let last = [0, 1, 2].map(|who| power.parked(VcpuId::new(who)));
+        assert_eq!(last, [None, None, Some(StopEvent::Off)]);
+    },
+];
+
+/// vCPU `who` is turned on and runs.
+fn turn_on(power: &Power, who: u8) {
+    let who = VcpuId::new(who);
+    assert_eq!(power.cpu_on(who, entry(2)), Ok(()));
+    assert_eq!(power.take_entry(who), Some(entry(2)));
+}
+
+/// A VM with this past: vCPU 0 ran at least.
+fn with_past(past: fn(&Power)) -> Firmware {
+    let firmware = firmware(3);
+    assert!(firmware.start(entry(1)));
+    assert_eq!(firmware.power.take_entry(VcpuId::new(0)), Some(entry(1)));
+    past(&firmware.power);
+    firmware
+}
+
+/// What there is to know of the power states.
+fn state(power: &Power) -> String {
+    let guarded = power.guarded.lock();
+    let (on, event) = (power.on(), power.stopping());
+    let (parked, entries) = (guarded.parked, &guarded.entries[..3]);
+    let asleep = &guarded.sleepers.asleep[..3];
+    format!("{on:?} {event:?} {parked:?} {entries:?} {asleep:?}")
+}
+
+/// Whether the steps of vCPUs 0 to N - 1 at once come out, in every interleaving, as they do in one of these orders.
+fn is_atomic<const N: usize>(past: fn(&Power), steps: [Step; N], orders: &'static [[usize; N]]) {
+    let allowed = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+    let one_by_one = {
+        let allowed = std::sync::Arc::clone(&allowed);
+        move || {
+            for order in orders {
+                let firmware = with_past(past);
+                let mut answers = [const { String::new() }; N];
+                for &who in order {
+                    answers[who] = steps[who](&firmware, VcpuId::new(who as u8));
+                }
+                let found = (answers, state(&firmware.power));
+                allowed.lock().unwrap().push(found);
+            }
+        }
+    };
+    shuttle::check_dfs(one_by_one, None);
+    let at_once = move || {
+        let firmware = Arc::new(with_past(past));
+        let running = core::array::from_fn::<_, N, _>(|who| {
+            let firmware = Arc::clone(&firmware);
+            let step = steps[who];
+            thread::spawn(move || step(&firmware, VcpuId::new(who as u8)))
+        });
+        let answers = running.map(|one| one.join().unwrap());
+        let found = (answers, state(&firmware.power));
+        assert!(allowed.lock().unwrap().contains(&found), "{found:?}");
+    };
+    shuttle::check_dfs(at_once, None);
+}
+
+#[test]
+fn two_steps_at_once_come_out_as_one_after_the_other() {
+    for past in PASTS {
+        for one in STEPS {
+            for two in STEPS {
+                is_atomic(past, [one, two], &[[0, 1], [1, 0]]);
+            }
+        }
+    }
+}
+
+/// Any three of those that say who is on and whether the VM stops.
+#[test]
+fn three_steps_at_once_come_out_as_one_after_the_other() {
+    const ORDERS: [[usize; 3]; 6] = [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ];
+    let steps = [0, 2, 5, 11, 12, 13].map(|step: usize| STEPS[step]);
+    for (number, &one) in steps.iter().enumerate() {
+        for (number, &two) in steps.iter().enumerate().skip(number + 1) {
+            for &three in steps.iter().skip(number + 1) {
+                is_atomic(PASTS[0], [one, two, three], &ORDERS);
+            }
+        }
+    }
 }
 
 /// 0 turns 1 on; both then want 2 on, which begins once, with the winner's context.

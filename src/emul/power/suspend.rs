@@ -36,7 +36,7 @@ pub struct Usage {
 /// All sleepers of a VM, and what is remembered of their sleep.
 pub(super) struct Sleepers {
     mode: SuspendMode,
-    asleep: [Option<Sleep>; MAX_VCPUS],
+    pub(super) asleep: [Option<Sleep>; MAX_VCPUS],
     usage: [[Usage; STATES]; MAX_VCPUS],
 }
 

@@ -535,9 +535,11 @@ mod cpu_suspend {
         assert_eq!(call(&vm, SMC64, 0x1_0000, RAM, 0), POWER_DOWN);
         assert_eq!(call_from(&vm, 1, [0xc400_0004, 0, 0, 0]), returns(0));
         assert_eq!(
-            call_from(&vm, 1, [0xc400_0003, 0, RAM, 0]),
+            call_from(&vm, 1, [0xc400_0003, 0, RAM + 4, 9]),
             returns(ALREADY_ON)
         );
+        let goes_on = vm.power.wake(VcpuId::new(0), 5);
+        assert_eq!(goes_on, Some(first()), "where it asked to go on");
     }
 }
 

@@ -60,10 +60,12 @@ impl GuestRam {
         self.pa.covers(pa).then_some(pa)
     }
 
-    /// Gives the guest the block around `ipa`, all zeros, unless it has it already. False where it has no RAM.
+    /// Gives the guest the block around `ipa`, all zeros, unless it has it already. False where it has no RAM, which may
+    /// end within a block.
     pub fn provide(&self, ipa: Ipa) -> bool {
         let offset = ipa.get().wrapping_sub(RAM_BASE.get());
-        let Some(block) = self.block(offset / BLOCK * BLOCK) else {
+        let block = self.block(offset / BLOCK * BLOCK);
+        let Some(block) = block.filter(|_| offset < self.pa.bytes()) else {
             return false;
         };
         let tables = self.tables.lock();

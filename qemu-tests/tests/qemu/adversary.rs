@@ -23,7 +23,8 @@ pub fn groups() -> Vec<Group> {
 /// The machine beside it beats before, during and after, and takes a key at the end; Linux beside it passes its checks.
 pub fn lives_on(test: &str, machine: Machine) -> Result<()> {
     let bundle = Bundle::new()
-        .vm(Vm::bare("adversary", "adversary"))
+        // Its memory ends within a block of 2 MiB.
+        .vm(Vm::bare("adversary", "adversary").memory_mib(17))
         .vm(Vm::bare("witness", "heartbeat"))
         .vm(Vm::linux("linux", "6.12", "tasks")
             .cpus(2)

@@ -40,21 +40,23 @@ primary:
 1:  bl      build_early_map
     bl      enable_mmu
 
-    // The data are loaded right behind the constants and belong on pages of their own. From the last word down:
-    // the two may overlap.
+    // The constants are loaded right behind the code, the data right behind the constants, and both belong on
+    // pages of their own. What goes further goes first.
     adrp    x2, __data_start
     adrp    x0, __bss_start
     add     x0, x0, :lo12:__bss_start
     adrp    x1, __data_load_end
     add     x1, x1, :lo12:__data_load_end
-1:  cmp     x0, x2
-    b.ls    2f
-    ldp     x3, x4, [x1, #-16]!
-    stp     x3, x4, [x0, #-16]!
-    b       1b
+    bl      move_up
+    adrp    x2, __rodata_start
+    adrp    x0, __rodata_end
+    add     x0, x0, :lo12:__rodata_end
+    adrp    x1, __data_load
+    add     x1, x1, :lo12:__data_load
+    bl      move_up
 
     // What the Image protocol does not load.
-2:  adrp    x0, __bss_start
+    adrp    x0, __bss_start
     add     x0, x0, :lo12:__bss_start
     adrp    x1, __bss_end
     add     x1, x1, :lo12:__bss_end
@@ -227,6 +229,15 @@ enable_mmu:
     msr     sctlr_el3, x4
     isb
     ret
+
+// Moves what ends at x1 to end at x0 and begin at x2. From the last word down: the two may overlap.
+move_up:
+1:  cmp     x0, x2
+    b.ls    2f
+    ldp     x3, x4, [x1, #-16]!
+    stp     x3, x4, [x0, #-16]!
+    b       1b
+2:  ret
 
 // Adds the load address to every word that .relr.dyn names (RELR, gABI): an even entry is the address
 // of one word, an odd one a bitmap of the 63 words that follow.

@@ -134,7 +134,7 @@ hardened_vectors:
 call:
     mov     x0, sp
     bl      {on_call}
-    cbz     w0, restore_volatile
+    tbz     w0, #0, restore_volatile    // a bool is returned in the low byte, the rest is unspecified (AAPCS64)
 sync:
     store_x20_x28
     mov     x0, sp

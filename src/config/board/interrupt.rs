@@ -35,7 +35,7 @@ impl Interrupt {
         // (IHI0069H 2.2.1).
         let (first, count) = *[(32, 988), (16, 16), (4096, 1024), (1056, 64)].get(kind as usize)?;
         Some(Self {
-            intid: (number < count).then_some(first + number)?,
+            intid: (number < count).then(|| first + number)?,
             trigger: if flags & 3 != 0 {
                 Trigger::Edge
             } else {

@@ -128,7 +128,7 @@ pub fn find(id: FunctionId) -> Option<&'static Row> {
 mod tests {
     use super::*;
 
-    /// psci.md 5.2 to 5.5.
+    /// DEN0028, DEN0098, DEN0057A.
     #[test]
     fn the_ids_are_those_of_the_standards() {
         for (call, id32, id64) in [

@@ -1,4 +1,4 @@
-//! Ids, values and rules are typed from KVM's ABI (psci.md 6.1, 6.2).
+//! Ids, values and rules are typed from KVM's ABI.
 
 use super::*;
 use std::string::ToString;

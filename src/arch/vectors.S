@@ -75,9 +75,19 @@
     .macro no_harden
     .endm
 
+// A handler of a table: 32 instructions at most. The assembler refuses more.
+    .macro slot
+    .balign 0x80
+9:
+    .endm
+
+    .macro end_slot
+    .org    9b + 0x80
+    .endm
+
 // HVC and SMC (EC 0x16 and 0x17) go to a handler of their own first, which needs no more than is saved here.
     .macro lower_el_sync harden
-    .balign 0x80
+    slot
     save_volatile
     \harden
     mrs     x1, esr_el2
@@ -85,16 +95,18 @@
     cmp     x2, #(0x16 >> 1)
     b.eq    call
     b       sync
+    end_slot
     .endm
 
     .macro lower_el harden, handler
-    .balign 0x80
+    slot
     save_volatile
     \harden
     store_x20_x28
     mov     x0, sp
     bl      \handler
     b       resume
+    end_slot
     .endm
 
     .macro current_el

@@ -7,7 +7,10 @@ use super::{
     reg::Buses,
 };
 use crate::{
-    spec::fdt::{Node, Property, Tree},
+    spec::{
+        fdt::{Node, Property, Tree},
+        translation::PAGE,
+    },
     types::PaRange,
 };
 use arrayvec::ArrayVec;
@@ -90,7 +93,7 @@ fn v3<'t, 'a>(tree: &'t Tree<'a>, node: Node<'t, 'a>) -> Result<Gic, BoardError<
             tree,
             node,
             regs.next(),
-            "GICD and each redistributor region",
+            "GICD and each redistributor region, at multiples of 0x1000",
         )
     };
     Ok(Gic::V3 {
@@ -108,7 +111,8 @@ fn v3<'t, 'a>(tree: &'t Tree<'a>, node: Node<'t, 'a>) -> Result<Gic, BoardError<
 fn v2<'t, 'a>(tree: &'t Tree<'a>, node: Node<'t, 'a>) -> Result<Gic, BoardError<'t, 'a>> {
     let buses = Buses::above(tree, node)?;
     let mut regs = buses.regs(node);
-    let mut next = || present(tree, node, regs.next(), "GICD, GICC, GICH and GICV");
+    let allowed = "GICD, GICC, GICH and GICV, at multiples of 0x1000";
+    let mut next = || present(tree, node, regs.next(), allowed);
     Ok(Gic::V2 {
         dist: next()?,
         cpu: next()?,
@@ -130,7 +134,10 @@ fn present<'t, 'a>(
         Some(property) => Fault::Value { property, allowed },
     };
     let absent = BoardError::new(tree, node, fault);
-    entry.transpose()?.flatten().ok_or(absent)
+    let range = entry.transpose()?.flatten();
+    range
+        .filter(|range| range.start().is_aligned(PAGE))
+        .ok_or(absent)
 }
 
 /// The controller's own interrupt, the maintenance interrupt.

@@ -87,9 +87,10 @@ impl<'t, 'a> Buses<'t, 'a> {
         })
     }
 
-    /// The first entry of `reg`, if there is one that is of use.
+    /// The first entry of `reg`, if there is one that is of use: a misaligned access to device memory would fault.
     pub(super) fn first_reg(&self, device: Node<'t, 'a>) -> Option<PaRange> {
-        self.regs(device).next()?.ok()?
+        let regs = self.regs(device).next()?.ok()?;
+        regs.filter(|regs| regs.start().is_aligned(4))
     }
 
     /// The range that `range` on the last bus is for the CPU.

@@ -335,8 +335,32 @@ fn a_board_that_lacks_what_is_needed_is_one_line() {
     assert_eq!(
         refusal(v2),
         "board: /intc@1000: reg = <0 0x1000 0 0x1000 0 0x2000 0 0x1000>, \
-         allowed: GICD, GICC, GICH and GICV"
+         allowed: GICD, GICC, GICH and GICV, at multiples of 0x1000"
     );
+    let v3 = memory(two_cpus(root())).node("intc@1004", |n| {
+        n.str("compatible", &["arm,gic-v3"])
+            .cells("reg", &[0, 0x1004, 0, 0x1_0000, 0, 0x2_0000, 0, 0x2_0000])
+    });
+    assert_eq!(
+        refusal(v3),
+        "board: /intc@1004: reg = <0 0x1004 0 0x10000 0 0x20000 0 0x20000>, \
+         allowed: GICD and each redistributor region, at multiples of 0x1000"
+    );
+}
+
+#[test]
+fn a_misaligned_device_is_left_alone() {
+    let clock = |at: u32| {
+        least().node("rtc", |n| {
+            n.str("compatible", &["arm,pl031"])
+                .cells("reg", &[0, at, 0, 0x1000])
+        })
+    };
+    for (at, found) in [(0x901_0004, true), (0x901_0002, false)] {
+        with_board(clock(at).build(), |board| {
+            assert_eq!(board.rtc.is_some(), found, "{at:#x}");
+        });
+    }
 }
 
 /// RAM of the least board is [0x4000_0000, 0xc000_0000).

@@ -260,9 +260,10 @@ impl CpuFacts {
             (Mitigation::NotRequired, _) => Measure::NotNeeded,
             _ if predictors == both => both,
             _ if self.has_clrbhb() => Measure::Clear,
-            (_, Some((_, count))) => Measure::Loop(*count),
-            (Mitigation::Callable, None) => both,
-            (Mitigation::Unknown, None) => Measure::Missing,
+            // A guest that can train the predictors themselves needs no history for it, so the loop alone is of no use.
+            (_, Some((_, count))) if predictors != Measure::Missing => Measure::Loop(*count),
+            (Mitigation::Callable, _) => both,
+            (Mitigation::Unknown, _) => Measure::Missing,
         };
         Hardening {
             predictors,
@@ -453,12 +454,13 @@ mod tests {
         };
         let answers = |one, three| Some([one, -1, three]);
         for (what, cpu, wanted) in [
-            ("A72 r0, no firmware", cpu(A72, None), (Missing, Loop(8))),
+            ("A72 r0, no firmware", cpu(A72, None), (Missing, Missing)),
             (
                 "A72 r0, none of 1 and 3",
                 cpu(A72, answers(-1, -1)),
-                (Missing, Loop(8)),
+                (Missing, Missing),
             ),
+            ("A72 r0, only 3", cpu(A72, answers(-1, 0)), (Missing, THREE)),
             ("A72 r0, only 1", cpu(A72, answers(0, -1)), (ONE, Loop(8))),
             ("A72 r0, 1 and 3", cpu(A72, answers(0, 0)), (THREE, THREE)),
             (
@@ -476,7 +478,7 @@ mod tests {
                 csv2(1, cpu(0x411f_d080, answers(1, 0))),
                 (NotNeeded, Loop(8)),
             ),
-            ("A57", cpu(0x411f_d070, None), (Missing, Loop(8))),
+            ("A57", cpu(0x411f_d070, None), (Missing, Missing)),
             ("A73, no firmware", cpu(A73, None), (Missing, Missing)),
             ("A73, only 3", cpu(A73, answers(-1, 0)), (Missing, THREE)),
             (
@@ -533,7 +535,11 @@ mod tests {
             (0x411f_d4d0, 38),
             (0x410f_d4f0, 132),
         ] {
-            assert_eq!(cpu(midr, None).hardening().loops(), count, "{midr:#x}");
+            let cpu = CpuFacts {
+                pfr0: 1 << 56,
+                ..cpu(midr, None)
+            };
+            assert_eq!(cpu.hardening().loops(), count, "{midr:#x}");
         }
     }
 
@@ -542,7 +548,8 @@ mod tests {
     fn vectors_are_hardened_only_where_they_help() {
         let needs = |cpu: CpuFacts| cpu.hardening().is_needed();
         assert!(!needs(cpu(A53, None)) && !needs(cpu(0, None)));
-        assert!(needs(cpu(A72, None)) && needs(cpu(0, Some([0, -1, -1]))));
+        assert!(!needs(cpu(A72, None)));
+        assert!(needs(cpu(A72, Some([0, -1, -1]))) && needs(cpu(0, Some([0, -1, -1]))));
         let call = |one, three| cpu(A72, Some([one, -1, three])).hardening().call();
         assert_eq!(call(-1, -1), None);
         assert_eq!(call(0, -1), Some(Workaround::BranchPredictor));

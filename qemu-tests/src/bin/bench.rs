@@ -5,7 +5,7 @@ use std::{env, fs, path::Path, process::ExitCode};
 use anyhow::{Result, bail};
 use qemu_tests::{
     artifacts,
-    bench::{self, profile, table},
+    bench::{self, linux, profile, table},
 };
 use serde_json::Map;
 
@@ -43,6 +43,7 @@ fn measure(out: &Path) -> Result<()> {
     for gic in bench::GICS {
         all.insert(gic.to_owned(), bench::to_json(&bench::measure(gic)?));
     }
+    all.insert("linux".to_owned(), bench::to_json(&linux::measure()?));
     let size = fs::metadata(artifacts::firmware())?.len();
     let size = vec![("image-bytes".to_owned(), size)];
     all.insert("size".to_owned(), bench::to_json(&size));

@@ -4,6 +4,7 @@
 //! any of its CPUs, which take turns. With a counter of 1 GHz the guest reads the number of instructions so far, and no load of the host
 //! can change it. Instructions are not cycles: caches, barriers and the exception's own latency count for nothing.
 
+pub mod chart;
 pub mod linux;
 pub mod profile;
 pub mod table;

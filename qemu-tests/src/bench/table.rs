@@ -15,7 +15,7 @@ pub fn peers() -> Result<Value> {
 const KVM: &str = "KVM 6.12";
 
 /// The figures of the peers for an operation: they have no figures for each conduit.
-fn peers_of<'a>(peers: &'a Value, operation: &str) -> Option<&'a Map<String, Value>> {
+pub(super) fn peers_of<'a>(peers: &'a Value, operation: &str) -> Option<&'a Map<String, Value>> {
     let conduits = ["hvc-", "smc-"];
     let name = conduits.iter().find_map(|c| operation.strip_prefix(c));
     peers.get(name.unwrap_or(operation))?.as_object()

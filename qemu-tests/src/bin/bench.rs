@@ -2,10 +2,10 @@
 
 use std::{env, fs, path::Path, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use qemu_tests::{
     artifacts,
-    bench::{self, linux, profile, table},
+    bench::{self, chart, linux, profile, table},
 };
 use serde_json::Map;
 
@@ -29,6 +29,7 @@ fn run(arguments: &[&str]) -> Result<()> {
             print!("{}", profile::of(operation)?);
             Ok(())
         }
+        ["document", file] => document(Path::new(file)),
         ["budget", file] => budget(Path::new(file)),
         ["table", file] => print_table(Path::new(file), None),
         ["table", file, earlier] => print_table(Path::new(file), Some(Path::new(earlier))),
@@ -58,6 +59,21 @@ fn budget(file: &Path) -> Result<()> {
         &bench::budget_file(),
         bench::GICS.iter().filter_map(|gic| section(gic)).collect(),
     )
+}
+
+/// Brings docs/costs.md and its chart up to date.
+fn document(file: &Path) -> Result<()> {
+    const BEGIN: &str = "<!-- figures: scripts/bench --chart -->\n";
+    const END: &str = "<!-- end -->";
+    let measured = bench::read_json(file)?;
+    let docs = artifacts::root().join("docs");
+    fs::write(docs.join("costs.svg"), chart::draw(&measured)?)?;
+    let page = fs::read_to_string(docs.join("costs.md"))?;
+    let (before, rest) = page.split_once(BEGIN).context("no place for figures")?;
+    let (_, after) = rest.split_once(END).context("no end of the figures")?;
+    let lines = table::beside_peers(&measured, &table::peers()?);
+    let page = format!("{before}{BEGIN}```\n{lines}```\n{END}{after}");
+    Ok(fs::write(docs.join("costs.md"), page)?)
 }
 
 /// Prints figures beside those of the peers, or of an earlier run.

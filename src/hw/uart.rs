@@ -67,8 +67,10 @@ impl Uart {
     /// Whether these bits get to be so in time.
     fn wait(&self, wanted: &Bits) -> bool {
         (0..self.polls).any(|_| {
-            core::hint::spin_loop();
-            self.is(wanted)
+            self.is(wanted) || {
+                core::hint::spin_loop();
+                false
+            }
         })
     }
 

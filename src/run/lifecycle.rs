@@ -75,6 +75,16 @@ fn fill(vm: &Vm, memory: Memory) -> Result<Entry, LoadError> {
     }
     let images = || vm.placement.ranges();
     images().for_each(|image| vm.ram.provide_all(image));
+    let clean = || {
+        images()
+            .filter_map(|image| vm.ram.pa_of(image))
+            .for_each(cache::clean_and_invalidate);
+    };
+    // At its ends an image may share a cache line with memory that is kept. Of what the guest has stored there past the
+    // caches, a line from before would know nothing (B2.8).
+    if memory == Memory::Kept {
+        clean();
+    }
     let entry = vm.ram.while_stopped(|bytes| {
         if memory == Memory::Kept {
             fill::clear(&vm.placement, bytes, cache::zero);
@@ -90,9 +100,7 @@ fn fill(vm: &Vm, memory: Memory) -> Result<Entry, LoadError> {
     })?;
     // The guest starts with its MMU off and so reads and writes past the caches (D8.2.12): memory must hold what we
     // wrote, and no dirty line may be left to be written back later.
-    images()
-        .filter_map(|image| vm.ram.pa_of(image))
-        .for_each(cache::clean_and_invalidate);
+    clean();
     cache::invalidate_instructions();
     Ok(entry)
 }

@@ -5,7 +5,7 @@
 // else is what `enter_guest` returns. Cheap traps never unwind; the rare ones (CPU_OFF, reset)
 // end a plain function call.
 
-// Offsets in the frame: x0-x30 in order, then padding to 256 bytes. Those up to x18 a function may change, the
+// Offsets in the frame: x0-x30 in order, then what the hardened vectors look at. Those up to x18 a function may change, the
 // others only with the frame's help.
     .macro store_x2_x19
     stp     x2, x3, [sp, #16]

@@ -25,6 +25,15 @@ pub fn groups() -> Vec<Group> {
     groups.push(conformance::group("virt_gicv2::conformance", |name| {
         conformance::run_on(&Machine::virt_gicv2(), 8, name, "hvc", 2)
     }));
+    groups.push(conformance::group(
+        "virt_gicv2::conformance_smc_4",
+        |name| conformance::run_on(&Machine::virt_gicv2(), 8, name, "smc", 4),
+    ));
+    for line in ["6.1", "7"] {
+        groups.push(single(&format!("virt_gicv2::linux_{line}"), move |test| {
+            linux_works(test, Machine::virt_gicv2(), line)
+        }));
+    }
     let raspi4b = [
         on("raspi4b", Machine::raspi4b),
         vec![
@@ -92,15 +101,17 @@ fn on(board: &str, machine: fn() -> Machine) -> Vec<Group> {
         single(&name("typing"), move |test| {
             linux::typing(test, machine(), 2)
         }),
-        single(&name("linux"), move |test| linux_works(test, machine())),
+        single(&name("linux"), move |test| {
+            linux_works(test, machine(), "6.12")
+        }),
     ]
     .into()
 }
 
 /// Two versions of PSCI beside each other: checks with hotplug, reboot, poweroff.
-fn linux_works(test: &str, machine: Machine) -> Result<()> {
+fn linux_works(test: &str, machine: Machine, line: &'static str) -> Result<()> {
     let guests = ["0.2", "1.3"].map(|psci| Guest { psci, cpus: 2 });
-    let reports = linux::run_matrix(test, machine, "6.12", &guests)?;
+    let reports = linux::run_matrix(test, machine, line, &guests)?;
     for (vm, report) in reports {
         let report = report.map_err(anyhow::Error::msg);
         report

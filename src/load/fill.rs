@@ -87,10 +87,7 @@ pub fn fill(
     let kernel = part(ram, placement.kernel);
     image::unpack(&config.kernel, kernel, crc32).map_err(LoadError::Kernel)?;
     if let (Some(range), Some(ramdisk)) = (placement.ramdisk, config.ramdisk) {
-        part(ram, range)
-            .iter_mut()
-            .zip(ramdisk)
-            .for_each(|(to, from)| *to = *from);
+        copy(part(ram, range), ramdisk);
     }
     let guest = GuestTree {
         memory: config.memory,
@@ -118,20 +115,23 @@ fn write_tree(config: &VmConfig, guest: &GuestTree, memory: &mut [u8]) -> Result
             .map_err(LoadError::Full);
     };
     let half = memory.len() / 2;
-    let (tree, copy) = memory.split_at_mut(half);
-    copy.iter_mut()
-        .zip(given)
-        .for_each(|(to, from)| *to = *from);
-    let used = given.len().min(copy.len());
-    let (given, _) = copy.split_at_mut(used);
-    let merged = match fdt::open(given) {
+    let (tree, rest) = memory.split_at_mut(half);
+    let merged = match fdt::open(copy(rest, given)) {
         Ok(opened) => guest_dtb::merge(guest, &opened, tree)
             .map(drop)
             .map_err(LoadError::Merge),
         Err(error) => Err(LoadError::Malformed(error)),
     };
-    copy.fill(0);
+    rest.fill(0);
     merged
+}
+
+/// Copies as much of `from` as `to` has room for, which `place` has made all of it, and returns the copy.
+fn copy<'a>(to: &'a mut [u8], from: &[u8]) -> &'a mut [u8] {
+    let bytes = to.len().min(from.len());
+    let (to, from) = (to.split_at_mut(bytes).0, from.split_at(bytes).0);
+    to.copy_from_slice(from);
+    to
 }
 
 /// The bytes of `range`; none when it is not RAM, which `place` has excluded.

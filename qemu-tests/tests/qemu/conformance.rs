@@ -54,7 +54,7 @@ pub fn run_on(
 ) -> Result<Reports> {
     let mut reports = Reports::new();
     for versions in VERSIONS.chunks(((board_cpus / cpus) as usize).min(6)) {
-        let name = |version| format!("psci-{version}");
+        let name = |version: &&str| format!("psci-{version}");
         let bundle = versions.iter().fold(Bundle::new(), |bundle, version| {
             bundle.vm(Vm::bare(&name(version), "conformance")
                 .cpus(cpus)
@@ -64,7 +64,8 @@ pub fn run_on(
         });
         let run = format!("{test}-{}", versions.join("-"));
         let mut session = board.clone().cpus(board_cpus).bundle(bundle).start(&run)?;
-        remember(&mut session, versions)?;
+        let names: Vec<String> = versions.iter().map(name).collect();
+        remember(&mut session, &names)?;
         let ended = session.finish_well()?;
         if let Some((_, why)) = ended.text.split_once("Bail out!") {
             // Where is in the first line, what in the second.
@@ -88,11 +89,11 @@ pub fn run_on(
 /// Keeps for each machine, whose resets are to clear its memory, how far it has come, and tells it in its next life; until QEMU ends.
 ///
 /// A line of the machine in focus may come twice, as the console writes it again behind another's: it is answered once.
-fn remember(session: &mut Session, versions: &[&str]) -> Result<()> {
-    let mut known = vec![(String::from("0 0"), false); versions.len()];
+pub fn remember(session: &mut Session, vms: &[String]) -> Result<()> {
+    let mut known = vec![(String::from("0 0"), false); vms.len()];
     while let Some(line) = session.next_line()? {
-        for (index, version) in versions.iter().enumerate() {
-            let Some((_, said)) = line.split_once(&format!("@psci-{version}@ ")) else {
+        for (index, vm) in vms.iter().enumerate() {
+            let Some((_, said)) = line.split_once(&format!("@{vm}@ ")) else {
                 continue;
             };
             let (progress, is_told) = &mut known[index];

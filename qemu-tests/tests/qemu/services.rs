@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use anyhow::{Context, Result, ensure};
 use qemu_tests::{Bundle, Image, Machine, Vm, artifacts, report_of};
 
-use super::{Group, single};
+use super::{Group, conformance, single};
 
 pub fn groups() -> Vec<Group> {
     vec![
@@ -82,9 +82,14 @@ fn psci_by_choice(test: &str) -> Result<()> {
         .property("psci-cpu-on", "<0x7>");
     let hiding = vm("hiding", "1.1").property("psci-hide", "\"MIGRATE_INFO_TYPE\"");
     let bundle = Bundle::new().vm(own_ids).vm(hiding);
-    let ended = Machine::new().bundle(bundle).start(test)?.finish_well()?;
-    for name in ["own-ids", "hiding"] {
-        report_of(name, &ended.text)?.verdict().context(name)?;
+    let mut session = Machine::new().bundle(bundle).start(test)?;
+    let names = ["own-ids", "hiding"].map(String::from);
+    conformance::remember(&mut session, &names)?;
+    let ended = session.finish_well()?;
+    for name in &names {
+        report_of(name, &ended.text)?
+            .verdict()
+            .with_context(|| name.clone())?;
     }
     Ok(())
 }

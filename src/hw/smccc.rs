@@ -8,14 +8,12 @@ use crate::{
         services::Call,
         smccc::{self, FunctionId},
     },
-    types::{Conduit, PsciVersion},
+    types::PsciVersion,
 };
 
 /// Firmware that keeps to SMCCC 1.1 or newer.
 #[derive(Clone, Copy, Debug)]
-pub struct Smccc {
-    conduit: Conduit,
-}
+pub struct Smccc(());
 
 /// The first version with SMCCC_ARCH_FEATURES, and calls that keep x4 and above.
 const VERSION_1_1: i32 = 0x1_0001;
@@ -23,11 +21,11 @@ const VERSION_1_1: i32 = 0x1_0001;
 const TRNG_1_0: i32 = 0x1_0000;
 
 impl Smccc {
-    /// Asks PSCI firmware of the standard ids behind `conduit`. SMCCC_VERSION may be called only where
+    /// Asks PSCI firmware of the standard ids. SMCCC_VERSION may be called only where
     /// PSCI_FEATURES, hence PSCI 1.0, says that it is there (DEN0028 7.2): elsewhere it may be
     /// UNDEFINED. Some firmware answers PSCI_VERSION with an error.
-    pub fn discover(conduit: Conduit) -> Option<Self> {
-        let found = Self { conduit };
+    pub fn discover() -> Option<Self> {
+        let found = Self(());
         let [version, features] =
             [Function::Version, Function::Features].map(|function| function.row().id32());
         let is_1_0 = found.call(version, 0) >= PsciVersion::V1_0.word() as i32;
@@ -47,12 +45,6 @@ impl Smccc {
         self.call(workaround.id(), 0);
     }
 
-    /// The id of `workaround` for vectors.S, which calls by SMC. A conduit of HVC means another hypervisor below, and
-    /// that hardens the CPU.
-    pub fn smc_id(self, workaround: Call) -> Option<u32> {
-        matches!(self.conduit, Conduit::Smc).then(|| workaround.id().get())
-    }
-
     /// Prevents store bypass on this CPU for good: workaround 2, on.
     pub fn prevent_store_bypass(self) {
         self.call(Call::Workaround2.id(), 1);
@@ -69,12 +61,12 @@ impl Smccc {
     pub fn entropy(self, words: u8) -> Option<[u64; 3]> {
         let id = Call::TrngRnd.id().get();
         let bits = 64 * u64::from(words);
-        let [x0, entropy @ ..] = firmware::call_four(self.conduit, id, [bits, 0, 0]);
+        let [x0, entropy @ ..] = firmware::call_four(id, [bits, 0, 0]);
         (x0 as i32 == 0).then_some(entropy)
     }
 
     /// w0 of the answer: a code, sign included.
     fn call(self, id: FunctionId, x1: u64) -> i32 {
-        firmware::call(self.conduit, id.get(), [x1, 0, 0]) as i32
+        firmware::call(id.get(), [x1, 0, 0]) as i32
     }
 }

@@ -296,7 +296,10 @@ fn machine(
             .rtc
             .and_then(|regs| memory.device(regs))
             .map(Pl031::new),
-        psci: board.psci.as_ref().map(|psci| Psci::new(psci.conduit)),
+        psci: board.psci.and_then(|psci| match psci.v0_1 {
+            None => Some(Psci::STANDARD),
+            Some(ids) => ids.cpu_on.map(Psci::v0_1),
+        }),
         power_manager: board
             .bcm2835_pm
             .and_then(|registers| memory.device(registers))
@@ -348,8 +351,8 @@ fn gic(found: &board::Gic, memory: &Memory) -> Option<(Gic, Interrupt)> {
 
 /// The board's firmware by the calling convention; the ids of PSCI 0.1 promise no such thing.
 fn smccc(board: &Board) -> Option<Smccc> {
-    let psci = board.psci.filter(|psci| psci.v0_1.is_none())?;
-    Smccc::discover(psci.conduit)
+    board.psci.filter(|psci| psci.v0_1.is_none())?;
+    Smccc::discover()
 }
 
 /// Starts the other CPUs and waits until they are there, but not for ever.

@@ -108,7 +108,7 @@ impl Machine {
     pub fn hardening(&self, cpu: &Pcpu) -> Hardening {
         let measures = cpu.facts.get().map(CpuFacts::hardening);
         let call = measures
-            .and_then(|measures| self.smccc?.smc_id(measures.call()?.call()))
+            .and_then(|measures| Some(measures.call()?.call().id().get()))
             .unwrap_or(0);
         let loops = measures.map_or(0, |measures| measures.loops());
         Hardening { call, loops }

@@ -135,7 +135,17 @@ fn wrong_trees() -> Vec<Group> {
         let line = "bulkhead: stopped: the device tree has no free memory at 0x48200000, where Bulkhead is: is it another board's?\n";
         ends_with(test, with_tree(&tree)?, &regex::escape(line))
     });
-    changed.into_iter().chain([truncated, foreign]).collect()
+    // Nor would it leave the method as it is.
+    let psci_by_hvc = single("boards::psci_by_hvc", |test| {
+        let tree = virt_tree("hvc")?;
+        fdtput(&tree, &["-t", "s", "/psci", "method", "hvc"])?;
+        let line = r#"bulkhead: stopped: board: /psci: method = "hvc", allowed: "smc" \("#;
+        ends_with(test, with_tree(&tree)?, line)
+    });
+    changed
+        .into_iter()
+        .chain([truncated, foreign, psci_by_hvc])
+        .collect()
 }
 
 /// The tree of the default machine, to be changed.

@@ -22,13 +22,14 @@ pub(super) fn psci<'t, 'a>(tree: &'t Tree<'a>) -> Result<Option<Psci>, BoardErro
     let error = |fault| BoardError::new(tree, node, fault);
     let method = node.property("method");
     let property = method.ok_or(error(Fault::Missing("method")))?;
-    let conduit = property.str().and_then(|method| method.parse().ok());
+    if property.str() != Some("smc") {
+        return Err(error(Fault::Value {
+            property,
+            allowed: "\"smc\" (an HVC from EL2 is taken to EL2)",
+        }));
+    }
     let id = |name| node.property(name).and_then(Property::u32);
     Ok(Some(Psci {
-        conduit: conduit.ok_or(error(Fault::Value {
-            property,
-            allowed: "\"smc\" or \"hvc\"",
-        }))?,
         v0_1: (!is_standard(node)).then(|| PsciIds {
             cpu_suspend: id("cpu_suspend"),
             cpu_off: id("cpu_off"),

@@ -23,7 +23,7 @@ use crate::{
         self,
         fdt::{Node, Property, Tree},
     },
-    types::{Conduit, MAX_PCPUS, MAX_VCPUS, Mpidr, Pa, PaRange},
+    types::{MAX_PCPUS, MAX_VCPUS, Mpidr, Pa, PaRange},
 };
 use arrayvec::ArrayVec;
 
@@ -148,11 +148,9 @@ pub struct Uart<'a> {
     pub options: &'a str,
 }
 
-/// PSCI firmware of the board.
+/// PSCI firmware of the board, called by SMC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Psci {
-    /// How it is called.
-    pub conduit: Conduit,
     /// Function ids from the device tree, by which PSCI 0.1 is called; `None` when the ids are those
     /// of DEN0022.
     pub v0_1: Option<PsciIds>,

@@ -48,7 +48,7 @@ type Vms = ArrayVec<&'static Vm, MAX_VMS>;
 
 /// Makes every VM of the bundle that can be made and starts them; says of each other one why not.
 pub fn start(initrd: Option<&'static mut [u8]>, ram: &mut Ram, machine: &'static Machine) {
-    let bundle = match initrd.map(Bundle::open) {
+    let bundle = match initrd.map(|initrd| Bundle::open(initrd)) {
         Some(Ok(bundle)) => bundle,
         Some(Err(error)) => return nothing_to_run(format_args!("{error}")),
         None => {

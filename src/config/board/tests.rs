@@ -35,16 +35,16 @@ fn line(uart: Uart<'_>) -> (&'static str, u64, u32) {
 }
 
 /// What `check` says of the board that `blob` describes.
-fn with_board<R>(mut blob: Vec<u8>, check: impl FnOnce(&Board) -> R) -> R {
-    let tree = fdt::open(&mut blob).unwrap();
+fn with_board<R>(blob: Vec<u8>, check: impl FnOnce(&Board) -> R) -> R {
+    let tree = fdt::open(&blob).unwrap();
     let board = Board::discover(&tree).unwrap();
     check(&board)
 }
 
 /// The one line of a tree that describes no board.
 fn refusal(source: Source) -> String {
-    let mut blob = source.build();
-    let tree = fdt::open(&mut blob).unwrap();
+    let blob = source.build();
+    let tree = fdt::open(&blob).unwrap();
     Board::discover(&tree).map(|_| ()).unwrap_err().to_string()
 }
 
@@ -796,7 +796,7 @@ proptest! {
         if cut {
             blob.truncate(length.index(blob.len()));
         }
-        if let Ok(tree) = fdt::open(&mut blob) {
+        if let Ok(tree) = fdt::open(&blob) {
             let _ = Board::discover(&tree).map_err(|error| error.to_string());
         }
     }
@@ -832,9 +832,9 @@ fn a_tree_of_many_nodes_takes_no_longer_than_its_size_allows() {
 }
 
 /// `blob` with 1 GiB of memory added, as firmware does where the tree leaves that to it.
-fn with_memory(mut blob: Vec<u8>) -> Vec<u8> {
+fn with_memory(blob: Vec<u8>) -> Vec<u8> {
     let reg = {
-        let tree = fdt::open(&mut blob).unwrap();
+        let tree = fdt::open(&blob).unwrap();
         let number = |value: u32, cells: Option<u32>| match cells {
             Some(1) => vec![value],
             _ => vec![0, value],
@@ -844,14 +844,14 @@ fn with_memory(mut blob: Vec<u8>) -> Vec<u8> {
         reg
     };
     let memory = |n: Source| n.str("device_type", &["memory"]).cells("reg", &reg);
-    Source::reopen(&mut blob).node("memory@0", memory).build()
+    Source::reopen(&blob).node("memory@0", memory).build()
 }
 
 #[test]
 fn every_board_of_linux_with_a_virtualizable_gic_is_discovered() {
     for path in board_trees() {
-        let mut blob = with_memory(fs::read(&path).unwrap());
-        let tree = fdt::open(&mut blob).unwrap();
+        let blob = with_memory(fs::read(&path).unwrap());
+        let tree = fdt::open(&blob).unwrap();
         match Board::discover(&tree) {
             Ok(board) => {
                 assert!(board.timer.hyp_physical.is_some(), "{}", path.display());
@@ -1002,12 +1002,12 @@ fn a_raspberry_pi_4_tree_with_nops_is_the_same_board() {
     };
     // Any kernel will do, but without one QEMU does not look at the tree.
     let path = path.to_str().unwrap();
-    let Some(mut blob) = qemu_tree("raspi4b", &["-dtb", path, "-kernel", path]) else {
+    let Some(blob) = qemu_tree("raspi4b", &["-dtb", path, "-kernel", path]) else {
         return;
     };
     let nop = [0, 0, 0, 4].repeat(16);
     assert!(blob.windows(nop.len()).any(|window| window == nop));
-    let tree = fdt::open(&mut blob).unwrap();
+    let tree = fdt::open(&blob).unwrap();
     assert!(
         tree.nodes()
             .all(|node| !node.is_compatible("brcm,bcm2711-genet-v5"))

@@ -103,13 +103,12 @@ impl<'t, 'a> Vm<'t, 'a> {
 
 impl<'a> Bundle<'a> {
     /// Finds out what `initrd` is. Anything behind a FIT image's tree is its external data.
-    pub fn open(initrd: &'a mut [u8]) -> Result<Self, BundleError> {
+    pub fn open(initrd: &'a [u8]) -> Result<Self, BundleError> {
         if fdt::is_tree(initrd) {
             let tree = fdt::open(initrd).map_err(BundleError::Malformed)?;
             let has_vm = vm_nodes(&tree).next().is_some();
             return has_vm.then_some(Self::Fit(tree)).ok_or(BundleError::NoVm);
         }
-        let initrd = &*initrd;
         if ImageHeader::parse(initrd).is_some() {
             return Ok(Self::Kernel(Kernel::Plain(initrd)));
         }

@@ -15,8 +15,8 @@ const BOARD: Resources = Resources {
 };
 
 /// The VMs of `blob`: name, and configuration or message.
-fn read(mut blob: Vec<u8>) -> Vec<(String, Result<(), String>)> {
-    let bundle = Bundle::open(&mut blob).unwrap();
+fn read(blob: Vec<u8>) -> Vec<(String, Result<(), String>)> {
+    let bundle = Bundle::open(&blob).unwrap();
     bundle
         .vms(BOARD, crc32)
         .map(|vm| {
@@ -56,8 +56,8 @@ fn image_line(image: impl FnOnce(Source) -> Source) -> String {
 
 #[test]
 fn a_vm_that_says_nothing_has_the_defaults() {
-    let mut blob = bundle_of(good_image, good_vm);
-    let bundle = Bundle::open(&mut blob).unwrap();
+    let blob = bundle_of(good_image, good_vm);
+    let bundle = Bundle::open(&blob).unwrap();
     let vm = bundle.vms(BOARD, crc32).next().unwrap();
     assert_eq!(vm.ignored().count(), 0);
     let vm = vm.config.unwrap();
@@ -74,7 +74,7 @@ fn a_vm_that_says_nothing_has_the_defaults() {
 
 #[test]
 fn a_vm_that_says_everything_gets_it() {
-    let mut blob = Source::new()
+    let blob = Source::new()
         .node("images", |n| {
             n.node("k", |n| {
                 n.bytes("data", b"k")
@@ -114,7 +114,7 @@ fn a_vm_that_says_everything_gets_it() {
                 })
         })
         .build();
-    let bundle = Bundle::open(&mut blob).unwrap();
+    let bundle = Bundle::open(&blob).unwrap();
     let mut vms = bundle.vms(BOARD, crc32);
     let vm = vms.next().unwrap();
     assert!(vms.next().is_none());
@@ -280,15 +280,15 @@ fn a_gicv2_limits_the_vcpus_of_a_vm_to_eight() {
         vcpus: 8,
         memory: 1 << 30,
     };
-    let mut blob = bundle_of(good_image, |n| good_vm(n).cells("cpus", &[9]));
-    let bundle = Bundle::open(&mut blob).unwrap();
+    let blob = bundle_of(good_image, |n| good_vm(n).cells("cpus", &[9]));
+    let bundle = Bundle::open(&blob).unwrap();
     let config = bundle.vms(board, crc32).next().unwrap().config;
     assert_eq!(
         config.unwrap_err().to_string(),
         "/configurations/alpha: cpus = <9>, allowed: 1 to 8"
     );
-    let mut blob = image(0, 0x1000, 0, 100);
-    let bundle = Bundle::open(&mut blob).unwrap();
+    let blob = image(0, 0x1000, 0, 100);
+    let bundle = Bundle::open(&blob).unwrap();
     let vm = bundle.vms(board, crc32).next().unwrap().config.unwrap();
     assert_eq!(vm.cpus, 8);
 }
@@ -442,9 +442,9 @@ fn more_vms_than_can_be_are_one_line() {
 #[test]
 fn a_kernel_alone_is_a_vm_with_the_board_to_itself() {
     let plain = image(0, 0x1000, 0, 100);
-    for mut blob in [plain.clone(), packed(&plain)] {
+    for blob in [plain.clone(), packed(&plain)] {
         let gzip = blob[0] == 0x1f;
-        let bundle = Bundle::open(&mut blob).unwrap();
+        let bundle = Bundle::open(&blob).unwrap();
         let mut vms = bundle.vms(BOARD, crc32);
         let vm = vms.next().unwrap();
         assert!(vms.next().is_none());
@@ -457,7 +457,7 @@ fn a_kernel_alone_is_a_vm_with_the_board_to_itself() {
 
 #[test]
 fn what_is_no_bundle_is_one_line() {
-    let line = |mut blob: Vec<u8>| match Bundle::open(&mut blob) {
+    let line = |blob: Vec<u8>| match Bundle::open(&blob) {
         Ok(_) => panic!("accepted"),
         Err(error) => error.to_string(),
     };
@@ -505,7 +505,7 @@ proptest! {
         if cut {
             blob.truncate(length.index(blob.len()));
         }
-        if let Ok(bundle) = Bundle::open(&mut blob) {
+        if let Ok(bundle) = Bundle::open(&blob) {
             for vm in bundle.vms(BOARD, crc32) {
                 let _ = (vm.ignored().count(), vm.config.map_err(|error| error.to_string()));
             }
@@ -564,8 +564,8 @@ fn bundles_of_mkimage_are_read() {
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
-        let mut blob = fs::read(directory.join("vms.itb")).unwrap();
-        let bundle = Bundle::open(&mut blob).unwrap();
+        let blob = fs::read(directory.join("vms.itb")).unwrap();
+        let bundle = Bundle::open(&blob).unwrap();
         let vms: Vec<_> = bundle
             .vms(BOARD, crc32)
             .map(|vm| vm.config.unwrap())

@@ -1,12 +1,11 @@
 //! The one pass over a flattened device tree that nobody has vouched for.
 //!
-//! The crate that reads the tree afterwards indexes, unwraps and recurses on what it finds. Every
-//! rule below takes away one way to make it fail; together they are the format of the Devicetree
-//! Specification 0.4, chapter 5, with limits on depth and on names.
+//! What reads the tree afterwards takes tokens for what they are and names for names. The rules are
+//! the format of the Devicetree Specification 0.4, chapter 5, with limits on depth and on names.
 
 use core::{fmt, ops::Range};
 
-/// Deepest nesting, the root being 1. The crate recurses once, and keeps one slot, per level.
+/// Deepest nesting, the root being 1: the way to a node takes a slot per level.
 pub const MAX_DEPTH: usize = 32;
 /// Longest name of a node or property in bytes. The specification says 31, which a third of Linux's
 /// own trees exceed; without a limit, looking a name up could mean reading megabytes.
@@ -27,10 +26,11 @@ const SIZE_DT_STRUCT: usize = 36;
 /// The version with `size_dt_struct`, which everybody has written since 2007.
 const SUPPORTED_VERSION: u32 = 17;
 
-const BEGIN_NODE: u32 = 1;
-const END_NODE: u32 = 2;
-const PROP: u32 = 3;
-const NOP: u32 = 4;
+/// Tokens (DTSpec 5.4.1).
+pub(super) const BEGIN_NODE: u32 = 1;
+pub(super) const END_NODE: u32 = 2;
+pub(super) const PROP: u32 = 3;
+pub(super) const NOP: u32 = 4;
 const END: u32 = 9;
 
 /// Why bytes are no device tree. Offsets are in bytes from the start of the blob.
@@ -139,25 +139,48 @@ pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*word))
 }
 
-/// Checks `blob` and takes every FDT_NOP out of its structure block, so that what remains is what
-/// the `fdt` crate reads without fail. Returns the header's `totalsize`.
+/// The blocks of a tree whose structure is as it should be.
+#[derive(Clone, Copy)]
+pub(super) struct Blocks<'b> {
+    /// The header's `totalsize`.
+    pub(super) size: usize,
+    /// The structure block.
+    pub(super) structs: &'b [[u8; 4]],
+    /// The strings block.
+    pub(super) strings: &'b [u8],
+    /// Where in the structure block the root node's name is, which is one word.
+    pub(super) root: usize,
+}
+
+/// Checks `blob` and says where its blocks are.
 ///
-/// Property values are neither read nor, unless a NOP precedes them, written: the time is that for
-/// the nodes and properties, however large the data between them.
-pub(super) fn check(blob: &mut [u8]) -> Result<usize, Malformed> {
+/// Property values are not read: the time is that for the nodes and properties, however large the
+/// data between them.
+pub(super) fn check(blob: &[u8]) -> Result<Blocks<'_>, Malformed> {
     let layout = Layout::read(blob)?;
-    let structs = layout.structs.clone();
-    let end = Walk::new(blob, layout.clone()).run()?;
-    // The structure block ends where its last token does: nothing lies behind what was checked.
-    let bytes = end.saturating_sub(structs.start) as u32;
-    if let Some(field) = blob.get_mut(SIZE_DT_STRUCT..HEADER_BYTES) {
-        field.copy_from_slice(&bytes.to_be_bytes());
-    }
-    Ok(layout.size)
+    let block = |range: &Range<usize>| blob.get(range.clone()).unwrap_or_default();
+    let strings = block(&layout.strings);
+    let (structs, _) = block(&layout.structs).as_chunks();
+    let mut walk = Walk {
+        structs,
+        strings,
+        start: layout.structs.start,
+        strings_start: layout.strings.start,
+        names_end: names_end(strings),
+        at: 0,
+        depth: 0,
+        property_allowed: false,
+    };
+    let root = walk.run()?;
+    Ok(Blocks {
+        size: layout.size,
+        structs,
+        strings,
+        root,
+    })
 }
 
 /// Where the blocks are; they lie within the blob and apart from each other.
-#[derive(Clone)]
 struct Layout {
     size: usize,
     structs: Range<usize>,
@@ -244,136 +267,130 @@ fn apart(size: usize, blocks: [(&'static str, &Range<usize>); 3]) -> Result<(), 
     Ok(())
 }
 
-/// The walk through the structure block: tokens are read at one place and, when NOPs have been
-/// dropped on the way, moved down to another.
+/// The walk through the structure block, which counts in words.
 struct Walk<'b> {
-    blob: &'b mut [u8],
-    layout: Layout,
-    read: usize,
-    write: usize,
+    structs: &'b [[u8; 4]],
+    strings: &'b [u8],
+    /// Where the blocks are in the blob, in bytes.
+    start: usize,
+    strings_start: usize,
+    /// See [`names_end`].
+    names_end: usize,
+    at: usize,
     depth: usize,
-    /// Properties precede subnodes (DTSpec 5.4.2); the crate never looks for later ones.
+    /// Properties precede subnodes (DTSpec 5.4.2); nobody looks for later ones.
     property_allowed: bool,
 }
 
-impl<'b> Walk<'b> {
-    fn new(blob: &'b mut [u8], layout: Layout) -> Self {
-        let start = layout.structs.start;
-        Self {
-            blob,
-            layout,
-            read: start,
-            write: start,
-            depth: 0,
-            property_allowed: false,
-        }
-    }
-
-    /// Walks to FDT_END and returns the offset behind it.
-    fn run(mut self) -> Result<usize, Malformed> {
-        let mut root_seen = false;
+impl Walk<'_> {
+    /// Walks to FDT_END and returns where the root node's name is.
+    fn run(&mut self) -> Result<usize, Malformed> {
+        let mut root = None;
         loop {
-            let offset = self.read;
-            let token = self.word(offset, "token")?;
+            let token = self.word(0, "token")?;
             match token {
-                NOP => self.read += 4,
-                BEGIN_NODE if self.depth > 0 || !root_seen => {
-                    root_seen = true;
-                    self.begin_node(offset)?;
+                NOP => self.at += 1,
+                BEGIN_NODE if self.depth > 0 || root.is_none() => {
+                    root = root.or(Some(self.at + 1));
+                    self.begin_node()?;
                 }
                 END_NODE if self.depth > 0 => {
                     self.depth -= 1;
                     self.property_allowed = false;
-                    self.keep("token", 4)?;
+                    self.at += 1;
                 }
-                PROP if self.property_allowed => self.property(offset)?,
-                END if self.depth == 0 && root_seen => {
-                    self.keep("token", 4)?;
-                    return Ok(self.write);
-                }
-                _ => return Err(Malformed::Token { token, offset }),
+                PROP if self.property_allowed => self.property()?,
+                END if self.depth == 0 => match root {
+                    Some(root) => return Ok(root),
+                    None => return Err(self.unexpected(token)),
+                },
+                _ => return Err(self.unexpected(token)),
             }
         }
     }
 
-    fn begin_node(&mut self, offset: usize) -> Result<(), Malformed> {
-        let start = offset + 4;
-        let block = self.blob.get(start..self.layout.structs.end);
-        let name = c_string(block.unwrap_or_default()).ok_or(Malformed::Name { offset: start })?;
-        // The root is the node without a name; the crate finds it by that.
-        let good = match self.depth {
-            0 => name.is_empty(),
-            _ => is_name(name),
-        };
-        let bytes = padded(4 + name.len() + 1);
-        if !good {
-            return Err(Malformed::Name { offset: start });
-        }
+    fn begin_node(&mut self) -> Result<(), Malformed> {
+        let offset = self.offset();
+        let rest = self.structs.get(self.at + 1..).unwrap_or_default();
+        // The root is the node without a name.
+        let is_root = self.depth == 0;
+        let length = name_length(rest.as_flattened())
+            .filter(|length| (*length == 0) == is_root)
+            .ok_or(Malformed::Name { offset: offset + 4 })?;
         if self.depth >= MAX_DEPTH {
             return Err(Malformed::Depth { offset });
         }
         self.depth += 1;
         self.property_allowed = true;
-        self.keep("node", bytes)
-    }
-
-    fn property(&mut self, offset: usize) -> Result<(), Malformed> {
-        let value_bytes = self.word(offset + 4, "property")? as usize;
-        let name_offset = self.word(offset + 8, "property")? as usize;
-        let strings = self.blob.get(self.layout.strings.clone());
-        let at = self.layout.strings.start.saturating_add(name_offset);
-        strings
-            .and_then(|strings| strings.get(name_offset..))
-            .and_then(c_string)
-            .filter(|name| is_name(name))
-            .ok_or(Malformed::Name { offset: at })?;
-        self.keep("property", padded(12usize.saturating_add(value_bytes)))
-    }
-
-    /// The word of the structure block at `at`, where `what` is.
-    fn word(&self, at: usize, what: &'static str) -> Result<u32, Malformed> {
-        self.blob
-            .get(..self.layout.structs.end)
-            .and_then(|block| word(block, at))
-            .ok_or(Malformed::Overrun {
-                what,
-                offset: self.read,
-            })
-    }
-
-    /// Passes over the next `bytes` bytes, which are well formed, and closes the gap before them.
-    fn keep(&mut self, what: &'static str, bytes: usize) -> Result<(), Malformed> {
-        let offset = self.read;
-        let end = offset
-            .checked_add(bytes)
-            .filter(|end| *end <= self.layout.structs.end)
-            .ok_or(Malformed::Overrun { what, offset })?;
-        if self.write != offset {
-            self.blob.copy_within(offset..end, self.write);
-        }
-        self.read = end;
-        self.write += bytes;
+        self.at += 2 + length / 4;
         Ok(())
     }
+
+    fn property(&mut self) -> Result<(), Malformed> {
+        let what = "property";
+        let bytes = self.word(1, what)? as usize;
+        let name = self.word(2, what)? as usize;
+        if !self.is_name(name) {
+            let offset = self.strings_start + name;
+            return Err(Malformed::Name { offset });
+        }
+        let end = self.at + 3 + bytes.div_ceil(4);
+        if end > self.structs.len() {
+            return Err(self.overrun(what));
+        }
+        self.at = end;
+        Ok(())
+    }
+
+    /// Whether a name begins at `offset` in the strings.
+    fn is_name(&self, offset: usize) -> bool {
+        let strings = self.strings.get(offset..).unwrap_or_default();
+        match strings.first() {
+            Some(first) if offset < self.names_end => *first != 0,
+            _ => name_length(strings).is_some_and(|length| length > 0),
+        }
+    }
+
+    /// The word `index` words on, where `what` is.
+    fn word(&self, index: usize, what: &'static str) -> Result<u32, Malformed> {
+        let word = self.structs.get(self.at + index);
+        word.map(|word| u32::from_be_bytes(*word))
+            .ok_or(self.overrun(what))
+    }
+
+    /// Where the walk is in the blob, in bytes.
+    fn offset(&self) -> usize {
+        self.start + 4 * self.at
+    }
+
+    fn overrun(&self, what: &'static str) -> Malformed {
+        let offset = self.offset();
+        Malformed::Overrun { what, offset }
+    }
+
+    fn unexpected(&self, token: u32) -> Malformed {
+        let offset = self.offset();
+        Malformed::Token { token, offset }
+    }
 }
 
-/// The bytes before the first NUL, which comes within [`MAX_NAME`].
-fn c_string(bytes: &[u8]) -> Option<&[u8]> {
-    let window = bytes.get(..=MAX_NAME).unwrap_or(bytes);
-    let length = window.iter().position(|byte| *byte == 0)?;
-    window.get(..length)
+/// Up to where `strings` are nothing but names: what begins there and is not empty is a name. That
+/// is all of them in any sane tree, where thousands of properties have a few hundred names.
+fn names_end(strings: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(length) = strings.get(end..).and_then(name_length) {
+        end += length + 1;
+    }
+    end
 }
 
+/// The length of the name that `bytes` begin with, up to a NUL that comes within [`MAX_NAME`].
+///
 /// Names are printed, so more than the specification's set is fine, but no control characters, no
-/// blanks, and no `/`: an alias by the name of a path would send the crate round in circles.
-fn is_name(name: &[u8]) -> bool {
-    !name.is_empty()
-        && name
-            .iter()
-            .all(|byte| byte.is_ascii_graphic() && *byte != b'/')
-}
-
-/// `bytes` rounded up to a whole number of words.
-const fn padded(bytes: usize) -> usize {
-    bytes.saturating_add(3) & !3
+/// blanks, and no `/`, which is what paths are made of.
+fn name_length(bytes: &[u8]) -> Option<usize> {
+    let window = bytes.get(..=MAX_NAME).unwrap_or(bytes);
+    let is_part = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
+    let length = window.iter().position(|byte| !is_part(*byte))?;
+    (window.get(length) == Some(&0)).then_some(length)
 }

@@ -1,10 +1,10 @@
 //! Flattened device trees (Devicetree Specification 0.4), read safely wherever they come from.
 //!
 //! [`open`] is the only way to a [`Tree`]: it checks all of the structure first, so that every query
-//! afterwards is total. What a property *says* is still a claim; each accessor answers `None` when
-//! the value is not of the form that was asked for.
+//! afterwards is a walk along its tokens, and total. What a property *says* is still a claim; each
+//! accessor answers `None` when the value is not of the form that was asked for.
 //!
-//! Queries are long and asked in hundreds of places, but only at boot: none is inlined.
+//! Queries are asked in hundreds of places, but only at boot: none is inlined.
 
 mod check;
 mod property;
@@ -15,8 +15,10 @@ mod tests;
 pub mod write;
 
 use arrayvec::ArrayVec;
-use core::fmt;
-use fdt::{Fdt, node::FdtNode};
+use core::{fmt, str};
+use fdt::Fdt;
+
+use check::Blocks;
 
 pub use check::{MAX_DEPTH, MAX_NAME, Malformed};
 pub use property::{Cells, Property};
@@ -26,22 +28,28 @@ pub fn is_tree(bytes: &[u8]) -> bool {
     check::word(bytes, 0) == Some(check::MAGIC)
 }
 
-/// Checks the device tree at the start of `blob`, which may be longer, and removes its FDT_NOPs.
-pub fn open(blob: &mut [u8]) -> Result<Tree<'_>, Malformed> {
-    let have = blob.len();
-    let size = check::check(blob)?;
-    let blob = &*blob;
-    let damaged = Malformed::Truncated { size, have };
-    let tree = blob.get(..size).ok_or(damaged)?;
-    let fdt = Fdt::new(tree).map_err(|_| damaged)?;
-    Ok(Tree { fdt, blob })
+/// The last bytes of the tokens: [`open`] has seen that the others are 0.
+const BEGIN_NODE: u8 = check::BEGIN_NODE as u8;
+const END_NODE: u8 = check::END_NODE as u8;
+const PROP: u8 = check::PROP as u8;
+const NOP: u8 = check::NOP as u8;
+
+/// Checks the device tree at the start of `blob`, which may be longer.
+#[inline(never)]
+pub fn open(blob: &[u8]) -> Result<Tree<'_>, Malformed> {
+    let blocks = check::check(blob)?;
+    let (size, have) = (blocks.size, blob.len());
+    let fdt = Fdt::new(blob).map_err(|_| Malformed::Truncated { size, have })?;
+    Ok(Tree { fdt, blob, blocks })
 }
 
 /// A checked device tree.
 #[derive(Clone, Copy)]
 pub struct Tree<'a> {
+    /// The header and the memory reservations.
     fdt: Fdt<'a>,
     blob: &'a [u8],
+    blocks: Blocks<'a>,
 }
 
 impl<'a> Tree<'a> {
@@ -56,12 +64,13 @@ impl<'a> Tree<'a> {
     }
 
     /// The root node; its name is empty.
-    #[inline(never)]
     pub fn root(&self) -> Node<'_, 'a> {
-        let Some(root) = self.fdt.find_node("/") else {
-            unreachable!("open() has seen the root node")
-        };
-        Node(root)
+        let name = self.blocks.root;
+        Node {
+            tree: self,
+            name,
+            body: name + 1,
+        }
     }
 
     /// The node at an absolute path such as `/cpus/cpu@1`. A step without a unit address also finds
@@ -75,10 +84,12 @@ impl<'a> Tree<'a> {
     }
 
     /// Every node, parents before children.
-    pub fn nodes(&self) -> impl Iterator<Item = Node<'_, 'a>> {
-        // The crate renames the root here, and the name tells who is who.
-        let others = self.fdt.all_nodes().skip(1).map(Node);
-        OutOfLine(core::iter::once(self.root()).chain(others))
+    pub fn nodes(&self) -> Nodes<'_, 'a> {
+        Nodes {
+            tree: self,
+            at: 0,
+            depth: 0,
+        }
     }
 
     /// The node that others refer to by `phandle`.
@@ -99,18 +110,14 @@ impl<'a> Tree<'a> {
     }
 
     /// The nodes on the way to `node`, the root first, without `node` itself.
+    #[inline(never)]
     pub fn ancestors<'t>(&'t self, node: Node<'t, 'a>) -> Ancestors<'t, 'a> {
         let mut way = Ancestors::new();
-        let mut here = self.root();
-        while here != node && way.try_push(here).is_ok() {
-            // Nodes lie in the blob in the order of the walk: the child that leads to `node` is the
-            // last one that does not begin behind it.
-            let leads = |child: &Node| child.position() <= node.position();
-            match here.children().take_while(leads).last() {
-                Some(child) => here = child,
-                None => break,
-            }
+        let mut nodes = self.nodes();
+        while let Some(here) = nodes.next().filter(|here| *here != node) {
+            nodes.keep_way(&mut way, here);
         }
+        way.truncate(nodes.depth.saturating_sub(1));
         way
     }
 
@@ -126,22 +133,39 @@ impl<'a> Tree<'a> {
 pub type Ancestors<'t, 'a> = ArrayVec<Node<'t, 'a>, MAX_DEPTH>;
 
 /// One node.
-#[derive(Clone, Copy, Debug)]
-pub struct Node<'t, 'a>(FdtNode<'t, 'a>);
+#[derive(Clone, Copy)]
+pub struct Node<'t, 'a> {
+    tree: &'t Tree<'a>,
+    /// Where in the structure block its name is, and what follows that.
+    name: usize,
+    body: usize,
+}
 
 /// Two are equal when they are the same node of the same tree.
 impl PartialEq for Node<'_, '_> {
     fn eq(&self, other: &Self) -> bool {
-        self.position() == other.position()
+        self.name == other.name
     }
 }
 
 impl Eq for Node<'_, '_> {}
 
+impl fmt::Debug for Node<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Node({:?})", self.name())
+    }
+}
+
 impl<'t, 'a> Node<'t, 'a> {
     /// Its name with the unit address, `cpu@1`; empty for the root.
     pub fn name(self) -> &'a str {
-        self.0.name
+        text(self.name_and_on())
+    }
+
+    /// The block from its name on.
+    fn name_and_on(self) -> &'a [u8] {
+        let words = self.tree.blocks.structs.get(self.name..);
+        words.unwrap_or_default().as_flattened()
     }
 
     /// Its name without the unit address, `cpu`.
@@ -157,26 +181,43 @@ impl<'t, 'a> Node<'t, 'a> {
     }
 
     /// The nodes right below.
-    pub fn children(self) -> impl Iterator<Item = Node<'t, 'a>> {
-        OutOfLine(self.0.children().map(Node))
+    pub fn children(self) -> Children<'t, 'a> {
+        Children(Nodes {
+            tree: self.tree,
+            at: self.body,
+            depth: 0,
+        })
     }
 
     /// The child of that name, or else the first one that has it before a unit address.
+    #[inline(never)]
     pub fn child(self, name: &str) -> Option<Self> {
-        self.children()
-            .find(|child| child.name() == name)
-            .or_else(|| self.children().find(|child| child.base_name() == name))
+        let mut before_unit = None;
+        for child in self.children() {
+            let rest = child.name_and_on().strip_prefix(name.as_bytes());
+            match rest.and_then(<[u8]>::first) {
+                Some(0) => return Some(child),
+                Some(b'@') if child.base_name() == name => {
+                    before_unit = before_unit.or(Some(child));
+                }
+                _ => {}
+            }
+        }
+        before_unit
     }
 
     /// Its properties.
-    pub fn properties(self) -> impl Iterator<Item = Property<'a>> + 't {
-        OutOfLine(self.0.properties().map(Property::new))
+    pub fn properties(self) -> Properties<'a> {
+        Properties {
+            blocks: self.tree.blocks,
+            at: self.body,
+        }
     }
 
     /// The property of that name.
     #[inline(never)]
     pub fn property(self, name: &str) -> Option<Property<'a>> {
-        self.0.property(name).map(Property::new)
+        self.properties().find(|property| property.is_named(name))
     }
 
     /// The number by which other nodes refer to it.
@@ -210,23 +251,113 @@ impl<'t, 'a> Node<'t, 'a> {
     pub fn size_cells(self) -> Option<u32> {
         self.property("#size-cells").map_or(Some(1), Property::u32)
     }
+}
 
-    /// Where the node is: its name is a piece of the blob, and no two nodes share one.
-    fn position(self) -> usize {
-        self.0.name.as_ptr() as usize
+/// Nodes in the order of the tree, parents before children.
+#[derive(Clone)]
+pub struct Nodes<'t, 'a> {
+    tree: &'t Tree<'a>,
+    /// Where in the structure block the walk is: somewhere in the node that came last.
+    at: usize,
+    /// How deep that one is; 1 at the top.
+    depth: usize,
+}
+
+impl<'t, 'a> Nodes<'t, 'a> {
+    /// Makes `way`, which led to the node before, lead to `node`, which came last.
+    fn keep_way(&self, way: &mut Ancestors<'t, 'a>, node: Node<'t, 'a>) {
+        way.truncate(self.depth.saturating_sub(1));
+        // There is room: no node is deeper than `MAX_DEPTH`.
+        let _ = way.try_push(node);
     }
 }
 
-/// An iterator over the tree with one copy of its step, which is long, for all the loops there are.
-struct OutOfLine<I>(I);
-
-impl<I: Iterator> Iterator for OutOfLine<I> {
-    type Item = I::Item;
+impl<'t, 'a> Iterator for Nodes<'t, 'a> {
+    type Item = Node<'t, 'a>;
 
     #[inline(never)]
-    fn next(&mut self) -> Option<I::Item> {
-        self.0.next()
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.tree.blocks.structs.get(self.at..)? {
+                [[.., PROP], bytes, ..] => self.at += property_words(*bytes),
+                [[.., NOP], ..] => self.at += 1,
+                [[.., END_NODE], ..] if self.depth > 0 => {
+                    self.depth -= 1;
+                    self.at += 1;
+                }
+                [[.., BEGIN_NODE], rest @ ..] => {
+                    let name = self.at + 1;
+                    let length = rest.as_flattened().iter().position(|byte| *byte == 0)?;
+                    self.at = name + length / 4 + 1;
+                    self.depth += 1;
+                    return Some(Node {
+                        tree: self.tree,
+                        name,
+                        body: self.at,
+                    });
+                }
+                _ => return None,
+            }
+        }
     }
+}
+
+/// The nodes right below one.
+#[derive(Clone)]
+pub struct Children<'t, 'a>(Nodes<'t, 'a>);
+
+impl<'t, 'a> Iterator for Children<'t, 'a> {
+    type Item = Node<'t, 'a>;
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let node = self.0.next()?;
+            if self.0.depth == 1 {
+                return Some(node);
+            }
+        }
+    }
+}
+
+/// The properties of a node.
+#[derive(Clone)]
+pub struct Properties<'a> {
+    blocks: Blocks<'a>,
+    at: usize,
+}
+
+impl<'a> Iterator for Properties<'a> {
+    type Item = Property<'a>;
+
+    fn next(&mut self) -> Option<Property<'a>> {
+        loop {
+            match self.blocks.structs.get(self.at..)? {
+                [[.., PROP], bytes, name, rest @ ..] => {
+                    self.at += property_words(*bytes);
+                    let (bytes, name) = (u32::from_be_bytes(*bytes), u32::from_be_bytes(*name));
+                    return Some(Property::new(
+                        self.blocks.strings.get(name as usize..)?,
+                        rest.as_flattened().get(..bytes as usize)?,
+                    ));
+                }
+                [[.., NOP], ..] => self.at += 1,
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// The words of a property with a value of so many bytes.
+fn property_words(bytes: [u8; 4]) -> usize {
+    3 + (u32::from_be_bytes(bytes) as usize).div_ceil(4)
+}
+
+/// The name that `bytes` begin with.
+fn text(bytes: &[u8]) -> &str {
+    let length = bytes.iter().position(|byte| *byte == 0);
+    let name = length.and_then(|length| bytes.get(..length));
+    str::from_utf8(name.unwrap_or_default()).unwrap_or_default()
 }
 
 /// The path of a node, to print.

@@ -1,26 +1,34 @@
 //! A property, and the readings of its value.
 
 use core::{fmt, str};
-use fdt::node::NodeProperty;
 
 /// One property of a node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Property<'a> {
-    name: &'a str,
+    /// The strings block from its name on.
+    name: &'a [u8],
     value: &'a [u8],
 }
 
+impl fmt::Debug for Property<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} = {self}", self.name())
+    }
+}
+
 impl<'a> Property<'a> {
-    pub(super) fn new(property: NodeProperty<'a>) -> Self {
-        Self {
-            name: property.name,
-            value: property.value,
-        }
+    pub(super) fn new(name: &'a [u8], value: &'a [u8]) -> Self {
+        Self { name, value }
     }
 
     /// Its name.
     pub fn name(self) -> &'a str {
-        self.name
+        super::text(self.name)
+    }
+
+    /// Whether that is its name. The NUL behind tells most names apart without a look at the rest.
+    pub(super) fn is_named(self, name: &str) -> bool {
+        self.name.get(name.len()) == Some(&0) && self.name.starts_with(name.as_bytes())
     }
 
     /// The value as it is.

@@ -68,7 +68,7 @@ impl Source {
     }
 
     /// The tree in `blob`, with its root node open again.
-    pub(crate) fn reopen(blob: &mut [u8]) -> Self {
+    pub(crate) fn reopen(blob: &[u8]) -> Self {
         let tree = super::open(blob).unwrap();
         let (reserved, blob) = (tree.reservations().collect(), tree.blob());
         let word = |at| super::check::word(blob, at).unwrap() as usize;

@@ -7,8 +7,8 @@ use crate::{
 use proptest::prelude::*;
 use std::{string::ToString, vec};
 
-fn merged(guest: &GuestTree, mut given: Vec<u8>) -> Result<Vec<u8>, MergeError> {
-    let given = open(&mut given).unwrap();
+fn merged(guest: &GuestTree, given: Vec<u8>) -> Result<Vec<u8>, MergeError> {
+    let given = open(&given).unwrap();
     let mut memory = vec![0xa5; 0x1_0000];
     let size = merge(guest, &given, &mut memory)?;
     memory.truncate(size);
@@ -363,15 +363,15 @@ fn reservations_are_kept() {
     let given = machine()
         .reserve(0x1_0000_0000, 0x1000)
         .reserve(0x4200_0000, 0x20);
-    let mut blob = merged(&GUEST, given.build()).unwrap();
-    let reserved: Vec<_> = open(&mut blob).unwrap().reservations().collect();
+    let blob = merged(&GUEST, given.build()).unwrap();
+    let reserved: Vec<_> = open(&blob).unwrap().reservations().collect();
     assert_eq!(reserved, [(0x1_0000_0000, 0x1000), (0x4200_0000, 0x20)]);
 }
 
 #[test]
 fn memory_that_is_too_small_is_refused_at_every_length() {
-    let mut given = with_chosen().build();
-    let given = open(&mut given).unwrap();
+    let given = with_chosen().build();
+    let given = open(&given).unwrap();
     let mut memory = vec![0xa5; 4096];
     let size = merge(&GUEST, &given, &mut memory).unwrap();
     for length in 0..size {
@@ -392,10 +392,10 @@ proptest! {
         for (place, value) in damage {
             *place.get_mut(&mut given) = value;
         }
-        if let Ok(given) = open(&mut given) {
+        if let Ok(given) = open(&given) {
             let mut memory = vec![0; 0x1_0000];
             if let Ok(size) = merge(&GUEST, &given, &mut memory) {
-                prop_assert_eq!(open(&mut memory).map(|tree| tree.size()), Ok(size));
+                prop_assert_eq!(open(&memory).map(|tree| tree.size()), Ok(size));
             }
         }
     }

@@ -6,13 +6,11 @@ use super::{
 };
 use crate::{
     spec::{
-        fdt::write::{Children, Full, Writer},
+        fdt::write::{Children, Full, Node, Writer},
         machine::{self, Window},
     },
     types::MAX_VCPUS,
 };
-use core::fmt::{self, Display};
-
 /// Phandles: what other nodes refer to.
 const INTC: u32 = 1;
 const CLOCK: u32 = 2;
@@ -34,12 +32,9 @@ const ROOT_CELLS: RegCells = RegCells {
 
 const _: () = assert!(MAX_VCPUS as u64 * machine::GICR_STRIDE <= machine::GICR.size);
 
-/// A device and where it is: `pl011@9000000`.
-struct UnitName(&'static str, Window);
-
-const UART_NAME: UnitName = UnitName("pl011", machine::UART);
-const RTC_NAME: UnitName = UnitName("pl031", machine::RTC);
-const INTC_NAME: UnitName = UnitName("intc", machine::GICD);
+/// Where the serial line is.
+const UART_PATH: &str = "/pl011@9000000";
+const _: () = assert!(machine::UART.base.get() == 0x900_0000);
 
 /// Writes the tree into `memory` and returns the bytes that it takes.
 ///
@@ -66,14 +61,12 @@ pub fn generate(guest: &GuestTree, memory: &mut [u8]) -> Result<usize, Full> {
 }
 
 fn aliases(nodes: &mut Children) {
-    nodes
-        .node("aliases")
-        .string("serial0", format_args!("/{UART_NAME}"));
+    nodes.node("aliases").string("serial0", UART_PATH);
 }
 
 fn chosen(nodes: &mut Children, guest: &GuestTree) {
     let mut chosen = nodes.node("chosen");
-    chosen.string("stdout-path", format_args!("/{UART_NAME}"));
+    chosen.string("stdout-path", UART_PATH);
     vm::boot_parameters(&mut chosen, guest);
 }
 
@@ -88,27 +81,24 @@ fn timer(nodes: &mut Children, guest: &GuestTree) {
     nodes
         .node("timer")
         .strings("compatible", &["arm,armv8-timer", "arm,armv7-timer"])
-        .cells(
-            "interrupts",
-            intids.into_iter().flat_map(|id| ppi(id, guest)),
-        )
+        .cells("interrupts", intids.map(|id| ppi(id, guest)).as_flattened())
         // It counts on while a vCPU is suspended: no broadcast timer is needed.
         .empty("always-on");
 }
 
 fn interrupt_controller(nodes: &mut Children, guest: &GuestTree) {
-    let mut intc = nodes.node(INTC_NAME);
+    let mut intc = device(nodes, "intc", machine::GICD);
     ROOT_CELLS.declare(&mut intc);
-    match guest.gic {
-        GicVersion::V2 => intc
-            .string("compatible", "arm,cortex-a15-gic")
-            .cells("reg", reg([machine::GICD, machine::GICC])),
-        GicVersion::V3 => intc
-            .string("compatible", "arm,gic-v3")
-            .u32("#redistributor-regions", 1)
-            .cells("reg", reg([machine::GICD, redistributors(guest)])),
+    let (compatible, second) = match guest.gic {
+        GicVersion::V2 => ("arm,cortex-a15-gic", machine::GICC),
+        GicVersion::V3 => ("arm,gic-v3", redistributors(guest)),
     };
-    intc.empty("interrupt-controller")
+    intc.string("compatible", compatible);
+    if guest.gic == GicVersion::V3 {
+        intc.u32("#redistributor-regions", 1);
+    }
+    intc.cells("reg", [machine::GICD, second].map(reg).as_flattened())
+        .empty("interrupt-controller")
         .u32("#interrupt-cells", 3)
         .empty("ranges")
         .u32("phandle", INTC);
@@ -133,29 +123,37 @@ fn clock(nodes: &mut Children) {
 }
 
 fn uart(nodes: &mut Children) {
-    nodes
-        .node(UART_NAME)
+    device(nodes, "pl011", machine::UART)
         .strings("compatible", &["arm,pl011", "arm,primecell"])
-        .cells("reg", reg([machine::UART]))
-        .cells("interrupts", spi(machine::UART_INTID))
-        .cells("clocks", [CLOCK, CLOCK])
+        .cells("reg", &reg(machine::UART))
+        .cells("interrupts", &spi(machine::UART_INTID))
+        .cells("clocks", &[CLOCK, CLOCK])
         .strings("clock-names", &["uartclk", "apb_pclk"]);
 }
 
 fn rtc(nodes: &mut Children) {
-    nodes
-        .node(RTC_NAME)
+    device(nodes, "pl031", machine::RTC)
         .strings("compatible", &["arm,pl031", "arm,primecell"])
-        .cells("reg", reg([machine::RTC]))
-        .cells("interrupts", spi(machine::RTC_INTID))
-        .cells("clocks", [CLOCK])
+        .cells("reg", &reg(machine::RTC))
+        .cells("interrupts", &spi(machine::RTC_INTID))
+        .cells("clocks", &[CLOCK])
         .string("clock-names", "apb_pclk");
 }
 
-fn reg<const N: usize>(windows: [Window; N]) -> impl Iterator<Item = u32> {
-    windows
-        .into_iter()
-        .flat_map(|Window { base, size }| ROOT_CELLS.of(base.get(), size))
+/// The node of a device by where it is.
+fn device<'n, 'b>(nodes: &'n mut Children<'_, 'b>, name: &str, registers: Window) -> Node<'n, 'b> {
+    nodes.node_at(name, registers.base.get())
+}
+
+/// An entry in [`ROOT_CELLS`].
+fn reg(Window { base, size }: Window) -> [u32; 4] {
+    let base = base.get();
+    [
+        (base >> 32) as u32,
+        base as u32,
+        (size >> 32) as u32,
+        size as u32,
+    ]
 }
 
 fn spi(intid: u32) -> [u32; 3] {
@@ -172,11 +170,4 @@ fn ppi(intid: u32, guest: &GuestTree) -> [u32; 3] {
         GicVersion::V3 => 0,
     };
     [PPI, intid - PPI_BASE, cpus << 8 | LEVEL_HIGH]
-}
-
-impl Display for UnitName {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self(name, Window { base, .. }) = self;
-        write!(f, "{name}@{:x}", base.get())
-    }
 }

@@ -72,11 +72,7 @@ impl From<Full> for MergeError {
 pub fn merge(guest: &GuestTree, given: &Tree, memory: &mut [u8]) -> Result<usize, MergeError> {
     let top = given.root();
     let cells = reg_cells(top, guest)?;
-    let mut writer = Writer::new(memory, 0);
-    for (address, bytes) in given.reservations() {
-        writer.reserve(address, bytes);
-    }
-    let size = writer.root(|mut root| {
+    let size = Writer::from_tree(memory, 0, given).root(|mut root| {
         // Said even where `given` leaves it open: not every kernel has the specification's defaults.
         cells.declare(&mut root);
         copy_properties(top, &mut root, |name| {
@@ -174,6 +170,6 @@ fn copy_children(from: Node, mut to: Children) {
 
 fn copy_properties(from: Node, to: &mut write::Node, wanted: impl Fn(&str) -> bool) {
     for property in from.properties().filter(|p| wanted(p.name())) {
-        to.bytes(property.name(), property.bytes());
+        to.copy(property);
     }
 }

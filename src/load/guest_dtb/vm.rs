@@ -9,6 +9,7 @@ use crate::{
     },
     types::{Mpidr, PsciVersion},
 };
+use arrayvec::ArrayVec;
 
 /// In how many cells an address or a size is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +32,6 @@ impl CellCount {
     pub fn fits(self, value: u64) -> bool {
         self == Self::Two || u32::try_from(value).is_ok()
     }
-
-    /// The cells of `value`, without what does not fit.
-    pub fn of(self, value: u64) -> impl Iterator<Item = u32> {
-        let upper = (self == Self::Two).then_some((value >> 32) as u32);
-        upper.into_iter().chain([value as u32])
-    }
 }
 
 /// How the root writes the `reg` of its children.
@@ -55,9 +50,15 @@ impl RegCells {
             .u32("#size-cells", self.size.count());
     }
 
-    /// The cells of one entry.
-    pub fn of(self, address: u64, size: u64) -> impl Iterator<Item = u32> {
-        self.address.of(address).chain(self.size.of(size))
+    /// The cells of one entry, without what does not fit.
+    fn entry(self, address: u64, size: u64) -> ArrayVec<u32, 4> {
+        [(self.address, address), (self.size, size)]
+            .into_iter()
+            .flat_map(|(cells, value)| {
+                let upper = (cells == CellCount::Two).then_some((value >> 32) as u32);
+                upper.into_iter().chain([value as u32])
+            })
+            .collect()
     }
 }
 
@@ -77,9 +78,9 @@ pub fn boot_parameters(chosen: &mut Node, guest: &GuestTree) {
 pub fn memory(nodes: &mut Children, guest: &GuestTree, cells: RegCells) {
     let base = machine::RAM_BASE.get();
     nodes
-        .node(format_args!("memory@{base:x}"))
+        .node_at("memory", base)
         .string("device_type", "memory")
-        .cells("reg", cells.of(base, guest.memory));
+        .cells("reg", &cells.entry(base, guest.memory));
 }
 
 /// A state for a CPU that has nothing to do, for Linux's binding idle-states.yaml.
@@ -164,14 +165,14 @@ fn cpu(
     phandle: Option<u32>,
 ) {
     let reg = mpidr.affinity() as u32; // One cell is enough: Aff3 of a vCPU is 0.
-    let mut cpu = cpus.node(format_args!("cpu@{reg:x}"));
+    let mut cpu = cpus.node_at("cpu", reg.into());
     cpu.string("device_type", "cpu")
         .string("compatible", "arm,armv8")
         .u32("reg", reg)
         // On the boot CPU as well: without it Linux never turns that one off.
         .string("enable-method", "psci");
     if let Some(phandles) = idle_states {
-        cpu.cells("cpu-idle-states", phandles);
+        cpu.cells("cpu-idle-states", &phandles);
     }
     if let Some(phandle) = phandle {
         cpu.u32("phandle", phandle);
@@ -183,7 +184,7 @@ fn cpu(
 pub fn psci(nodes: &mut Children, guest: &GuestTree) {
     let mut node = nodes.node("psci");
     node.strings("compatible", psci::compatibles(guest.psci))
-        .string("method", guest.conduit);
+        .string("method", guest.conduit.name());
     for (property, id) in psci::dt_ids(guest.psci, guest.psci_ids) {
         node.u32(property, id);
     }

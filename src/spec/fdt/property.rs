@@ -6,8 +6,8 @@ use core::{fmt, str};
 #[derive(Clone, Copy)]
 pub struct Property<'a> {
     /// The strings block from its name on.
-    name: &'a [u8],
-    value: &'a [u8],
+    pub(super) name: &'a [u8],
+    pub(super) value: &'a [u8],
 }
 
 impl fmt::Debug for Property<'_> {

@@ -12,11 +12,13 @@
 //!     root.u32("#address-cells", 2).u32("#size-cells", 2);
 //!     let mut nodes = root.children();
 //!     nodes.node("psci").string("compatible", "arm,psci-0.2").string("method", "hvc");
-//!     nodes.node("chosen").string("bootargs", "quiet");
+//!     nodes.node_at("memory", 0x4000_0000).string("device_type", "memory");
 //! });
 //! assert!(size.is_ok());
 //! ```
 
+use super::{Property, Tree};
+use arrayvec::ArrayVec;
 use core::fmt::{self, Display, Write};
 
 #[cfg(test)]
@@ -33,6 +35,9 @@ const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
 const PROP: u32 = 3;
 const END: u32 = 9;
+
+/// The most names of properties that a tree has besides those of another tree.
+const MAX_NAMES: usize = 64;
 
 /// The memory is too small for the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +60,22 @@ impl<'b> Writer<'b> {
             memory,
             boot_cpu,
             end: 0,
-            strings: 0,
+            given: &[],
+            names: ArrayVec::new(),
             full: false,
         };
         blob.append(&[0; HEADER_BYTES]);
         Self(blob)
+    }
+
+    /// The same with the memory reservations of `given`, whose properties can be copied.
+    pub fn from_tree(memory: &'b mut [u8], boot_cpu: u32, given: &Tree<'b>) -> Self {
+        let mut writer = Self::new(memory, boot_cpu);
+        writer.0.given = given.blocks.strings;
+        for (address, bytes) in given.reservations() {
+            writer.reserve(address, bytes);
+        }
+        writer
     }
 
     /// Adds `bytes` bytes from `address` to the memory reservation block.
@@ -87,54 +103,65 @@ pub struct Node<'n, 'b>(&'n mut Blob<'b>);
 
 impl<'n, 'b> Node<'n, 'b> {
     /// A property without a value: its presence says it all.
-    pub fn empty(&mut self, name: &str) -> &mut Self {
-        self.bytes(name, &[])
+    pub fn empty(&mut self, name: &'static str) -> &mut Self {
+        self.cells(name, &[])
     }
 
     /// A property of this one cell.
-    pub fn u32(&mut self, name: &str, value: u32) -> &mut Self {
-        self.bytes(name, &value.to_be_bytes())
+    pub fn u32(&mut self, name: &'static str, value: u32) -> &mut Self {
+        self.cells(name, &[value])
     }
 
     /// A property of two cells, the upper half first.
-    pub fn u64(&mut self, name: &str, value: u64) -> &mut Self {
-        self.bytes(name, &value.to_be_bytes())
+    pub fn u64(&mut self, name: &'static str, value: u64) -> &mut Self {
+        self.cells(name, &[(value >> 32) as u32, value as u32])
     }
 
     /// A property of any number of cells.
-    pub fn cells(&mut self, name: &str, values: impl IntoIterator<Item = u32>) -> &mut Self {
-        let mut values = values.into_iter();
-        self.property(name, &mut |blob| values.by_ref().for_each(|v| blob.word(v)))
+    #[inline(never)]
+    pub fn cells(&mut self, name: &'static str, values: &[u32]) -> &mut Self {
+        self.0.property(name, 4 * values.len());
+        values.iter().for_each(|value| self.0.word(*value));
+        self
     }
 
     /// A property that is a string.
-    pub fn string(&mut self, name: &str, value: impl Display) -> &mut Self {
-        self.property(name, &mut |blob| blob.string(format_args!("{value}")))
+    pub fn string(&mut self, name: &'static str, value: &str) -> &mut Self {
+        self.strings(name, &[value])
     }
 
     /// A property that is a list of strings.
-    pub fn strings(&mut self, name: &str, values: &[&str]) -> &mut Self {
-        self.property(name, &mut |blob| {
-            let string = |value: &&str| blob.string(format_args!("{value}"));
-            values.iter().for_each(string);
-        })
+    #[inline(never)]
+    pub fn strings(&mut self, name: &'static str, values: &[&str]) -> &mut Self {
+        let bytes = values.iter().map(|value| value.len() + 1).sum();
+        self.0.property(name, bytes);
+        values.iter().for_each(|value| self.0.string(value));
+        self.0.pad();
+        self
     }
 
-    /// A property with this value as it stands.
+    /// A property with a value as it stands.
+    pub fn bytes(&mut self, name: &'static str, value: &[u8]) -> &mut Self {
+        self.0.property(name, value.len());
+        self.0.append(value);
+        self.0.pad();
+        self
+    }
+
+    /// A property as it stands in the tree that the writer was made [from](Writer::from_tree). The
+    /// name of one from elsewhere is lost.
     #[inline(never)]
-    pub fn bytes(&mut self, name: &str, value: &[u8]) -> &mut Self {
-        self.property(name, &mut |blob| blob.append(value))
+    pub fn copy(&mut self, property: Property) -> &mut Self {
+        let name = self.0.given.len().saturating_sub(property.name.len());
+        self.0.begin_property(name, property.value.len());
+        self.0.append(property.value);
+        self.0.pad();
+        self
     }
 
     /// The children, which follow the properties (5.4.2).
     pub fn children(self) -> Children<'n, 'b> {
         Children(self)
-    }
-
-    #[inline(never)]
-    fn property(&mut self, name: &str, value: &mut dyn FnMut(&mut Blob<'b>)) -> &mut Self {
-        self.0.property(name, value);
-        self
     }
 }
 
@@ -148,56 +175,72 @@ impl Drop for Node<'_, '_> {
 pub struct Children<'n, 'b>(Node<'n, 'b>);
 
 impl<'b> Children<'_, 'b> {
-    /// Begins a child, `name` with its unit address.
-    pub fn node(&mut self, name: impl Display) -> Node<'_, 'b> {
+    /// Begins a child of that name.
+    pub fn node(&mut self, name: &str) -> Node<'_, 'b> {
         self.0.0.node(format_args!("{name}"))
+    }
+
+    /// Begins a child, `name` with a unit address.
+    pub fn node_at(&mut self, name: &str, address: u64) -> Node<'_, 'b> {
+        self.0.0.node(format_args!("{name}@{address:x}"))
     }
 }
 
-/// The blocks in the order that they have in the end: what was appended up to `end` (header,
-/// reservations and structure), then the strings.
-///
-/// Each append moves the strings along. That is cheaper than it looks, a few hundred bytes where the
-/// search for a known name reads as many, and it means that offsets of names never change.
+/// Header, reservations and structure up to `end`; the strings follow when it is known how many
+/// there are.
 struct Blob<'b> {
     memory: &'b mut [u8],
     boot_cpu: u32,
     /// End of what was appended.
     end: usize,
-    /// Bytes of the strings behind it.
-    strings: usize,
-    /// Something did not fit: nothing is written any more.
+    /// Strings of another tree, then the names of our own.
+    given: &'b [u8],
+    names: ArrayVec<&'static str, MAX_NAMES>,
+    /// Something did not fit.
     full: bool,
 }
 
 impl<'b> Blob<'b> {
+    #[inline(never)]
     fn node(&mut self, name: fmt::Arguments) -> Node<'_, 'b> {
         self.word(BEGIN_NODE);
-        self.string(name);
+        // Neither this writer nor the name has a reason to fail; room is accounted for by `append`.
+        let _ = self.write_fmt(name);
+        self.append(&[0]);
         self.pad();
         Node(self)
     }
 
-    fn property(&mut self, name: &str, value: &mut dyn FnMut(&mut Self)) {
-        let name = self.name_offset(name);
-        self.word(PROP);
-        let length_at = self.end;
-        self.word(0);
-        self.word(name);
-        let start = self.end;
-        value(self);
-        self.set_word(length_at, self.end - start);
-        self.pad();
-    }
-
-    fn word(&mut self, word: u32) {
-        self.append(&word.to_be_bytes());
-    }
-
+    /// Begins a property of so many bytes.
     #[inline(never)]
-    fn string(&mut self, text: fmt::Arguments) {
-        // Neither this writer nor the text has a reason to fail; room is accounted for by `append`.
-        let _ = self.write_fmt(text);
+    fn property(&mut self, name: &'static str, bytes: usize) {
+        let name = self.name_offset(name);
+        self.begin_property(name, bytes);
+    }
+
+    /// Lengths and offsets are less than the tree's, which is checked to be below 4 GiB when it is
+    /// finished.
+    fn begin_property(&mut self, name_offset: usize, bytes: usize) {
+        self.word(PROP);
+        self.word(bytes as u32);
+        self.word(name_offset as u32);
+    }
+
+    /// Where in the strings `name` is, which is one of ours now if it was not.
+    fn name_offset(&mut self, name: &'static str) -> usize {
+        let mut offset = self.given.len();
+        for known in &self.names {
+            if *known == name {
+                return offset;
+            }
+            offset += known.len() + 1;
+        }
+        self.full |= self.names.try_push(name).is_err();
+        offset
+    }
+
+    fn string(&mut self, text: &str) {
+        self.append(text.as_bytes());
         self.append(&[0]);
     }
 
@@ -205,80 +248,61 @@ impl<'b> Blob<'b> {
     /// even what nobody reads is written.
     fn pad(&mut self) {
         let missing = self.end.wrapping_neg() % 4;
-        (0..missing).for_each(|_| self.append(&[0]));
+        self.append([0; 3].get(..missing).unwrap_or_default());
     }
 
-    /// Puts `bytes` between what was appended before and the strings.
+    #[inline(never)]
+    fn word(&mut self, word: u32) {
+        self.set_word(self.end, word);
+        self.end += 4;
+    }
+
     #[inline(never)]
     fn append(&mut self, bytes: &[u8]) {
-        if let Some(tail) = self.tail(bytes.len()) {
-            tail.copy_within(..tail.len() - bytes.len(), bytes.len());
-            if let Some(gap) = tail.get_mut(..bytes.len()) {
-                gap.copy_from_slice(bytes);
-            }
-            self.end += bytes.len();
+        let end = self.end.saturating_add(bytes.len());
+        match self.memory.get_mut(self.end..end) {
+            Some(room) => room.copy_from_slice(bytes),
+            None => self.full = true,
+        }
+        self.end = end;
+    }
+
+    fn set_word(&mut self, at: usize, word: u32) {
+        match self.memory.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            Some(place) => *place = word.to_be_bytes(),
+            None => self.full = true,
         }
     }
 
-    /// The offset of `name` in the strings, where it may be the end of a longer one (5.5).
-    #[inline(never)]
-    fn name_offset(&mut self, name: &str) -> u32 {
-        let ends_with_name = |w: &[u8]| w.split_last() == Some((&0, name.as_bytes()));
-        let strings = self.tail(0).unwrap_or_default();
-        let known = strings.windows(name.len() + 1).position(ends_with_name);
-        let offset = known.unwrap_or_else(|| self.add_name(name));
-        offset as u32 // The whole tree is checked to be below 4 GiB when it is finished.
-    }
-
-    fn add_name(&mut self, name: &str) -> usize {
-        let offset = self.strings;
-        if let Some(tail) = self.tail(name.len() + 1) {
-            let new = tail.iter_mut().skip(offset);
-            let bytes = name.bytes().chain([0]);
-            new.zip(bytes).for_each(|(to, byte)| *to = byte);
-            self.strings += name.len() + 1;
-        }
-        offset
-    }
-
-    /// The strings with `more` bytes of room behind them; `None`, now and for ever, when there is
-    /// less.
-    fn tail(&mut self, more: usize) -> Option<&mut [u8]> {
-        let end = self.end + self.strings;
-        let wanted = end.checked_add(more).filter(|_| !self.full);
-        let tail = wanted.and_then(|end| self.memory.get_mut(self.end..end));
-        self.full = tail.is_none();
-        tail
-    }
-
-    /// Sets a word that was appended before.
-    fn set_word(&mut self, at: usize, word: usize) {
-        let place = self.memory.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
-        match (place, u32::try_from(word)) {
-            (Some(place), Ok(word)) if !self.full => *place = word.to_be_bytes(),
-            _ => self.full = true,
-        }
-    }
-
-    /// Fills in the header (5.2); `structure` is where the structure block begins.
+    /// Adds the strings and fills in the header (5.2); `structure` is where the structure block begins.
     fn finish(mut self, structure: usize) -> Result<usize, Full> {
-        let size = self.end + self.strings;
+        let strings = self.end;
+        self.append(self.given);
+        let mut names = 0;
+        while let Some(name) = self.names.get(names) {
+            self.string(name);
+            names += 1;
+        }
+        let size = self.end;
         let header = [
             MAGIC,
             size,
             structure,
-            self.end,
+            strings,
             HEADER_BYTES,
             VERSION,
             LAST_COMPATIBLE_VERSION,
             self.boot_cpu as usize,
-            self.strings,
-            self.end - structure,
+            size - strings,
+            strings - structure,
         ];
         for (index, word) in header.into_iter().enumerate() {
-            self.set_word(4 * index, word);
+            self.set_word(4 * index, word as u32);
         }
-        if self.full { Err(Full) } else { Ok(size) }
+        match self.full || u32::try_from(size).is_err() {
+            true => Err(Full),
+            false => Ok(size),
+        }
     }
 }
 

@@ -13,13 +13,13 @@ fn sample(memory: &mut [u8]) -> Result<usize, Full> {
             .node("empty-handed")
             .empty("always-on")
             .bytes("mac", &[1, 2, 3, 4, 5]);
-        let mut bus = nodes.node(format_args!("bus@{:x}", 0xa00_0000));
+        let mut bus = nodes.node_at("bus", 0xa00_0000);
         bus.strings("compatible", &["first", "second"]);
         let mut devices = bus.children();
         for unit in 0..2 {
             devices
-                .node(format_args!("device@{unit}"))
-                .cells("reg", [unit, 0x200])
+                .node_at("device", unit.into())
+                .cells("reg", &[unit, 0x200])
                 .u64("size", 0x1_2345_6789)
                 .u32("cells", 7);
         }
@@ -105,11 +105,11 @@ fn a_reader_finds_what_was_written() {
 }
 
 #[test]
-fn a_name_is_stored_once_and_may_be_the_end_of_another() {
+fn a_name_is_stored_once() {
     let blob = written(0);
     let at = |word: usize| u32::from_be_bytes(blob[4 * word..][..4].try_into().unwrap()) as usize;
     let strings = &blob[at(3)..][..at(8)];
-    let expected = b"#address-cells\0model\0always-on\0mac\0compatible\0reg\0size\0";
+    let expected = b"#address-cells\0model\0always-on\0mac\0compatible\0reg\0size\0cells\0";
     assert_eq!(strings, expected, "{}", String::from_utf8_lossy(strings));
 }
 
@@ -125,4 +125,43 @@ fn memory_that_is_a_byte_too_small_is_refused_at_every_length() {
 #[test]
 fn the_message_says_what_is_too_small() {
     assert_eq!(format!("{Full}"), "device tree: no room left for it");
+}
+
+#[test]
+fn more_names_than_there_is_room_for_are_refused() {
+    let written = |count: usize| {
+        Writer::new(&mut [0; 4096], 0).root(|mut root| {
+            for length in 1..=count {
+                let name: &'static str = String::from("n").repeat(length).leak();
+                root.empty(name).empty(name);
+            }
+        })
+    };
+    assert!(written(64).is_ok());
+    assert_eq!(written(65), Err(Full));
+}
+
+#[test]
+fn a_copied_property_is_the_same_beside_names_of_our_own() {
+    let given = written(0);
+    let given = crate::spec::fdt::open(&given).unwrap();
+    let mut memory = [0xff; 1024];
+    let size = Writer::from_tree(&mut memory, 0, &given).root(|mut root| {
+        root.u32("own", 1);
+        given.root().properties().for_each(|property| {
+            root.copy(property);
+        });
+        root.u32("model", 2);
+    });
+    let copy = crate::spec::fdt::open(&memory[..size.unwrap()]).unwrap();
+    let text = |p: Property| format!("{} = {p}", p.name());
+    let properties: Vec<_> = copy.root().properties().map(text).collect();
+    let expected = [
+        "own = <1>",
+        "#address-cells = <2>",
+        "model = \"a machine\"",
+        "model = <2>",
+    ];
+    assert_eq!(properties, expected);
+    assert!(copy.reservations().eq([(0x1_0000_0000, 0x20)]));
 }

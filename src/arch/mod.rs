@@ -22,6 +22,9 @@ pub mod regs;
 pub mod semihosting;
 pub mod tlb;
 
+// Takes the place of the compiler's own.
+core::arch::global_asm!(include_str!("memory.S"));
+
 /// Waits for an interrupt or event; returns at once when one is pending (D1.6.2). Interrupts stay masked.
 pub fn wait_for_interrupt() {
     // SAFETY: (1) WFI changes no memory and no register. (2) The DSB completes what other CPUs must see

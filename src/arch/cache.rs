@@ -5,7 +5,7 @@
 //! line may stay behind that could be written back over what the guest stores later.
 
 use super::regs::read_reg;
-use crate::types::PaRange;
+use crate::types::{Pa, PaRange};
 use core::arch::asm;
 
 /// Bytes of the smallest data cache line (CTR_EL0.DminLine).
@@ -13,22 +13,31 @@ fn line() -> u64 {
     4 << (read_reg!("ctr_el0") >> 16 & 0xf)
 }
 
-/// Applies one operation to four addresses, a step apart.
-macro_rules! four {
-    ($operation:literal, $address:expr, $step:expr) => {
-        asm!(
-            concat!("dc ", $operation, ", {address}"),
-            "add {address}, {address}, {step}",
-            concat!("dc ", $operation, ", {address}"),
-            "add {address}, {address}, {step}",
-            concat!("dc ", $operation, ", {address}"),
-            "add {address}, {address}, {step}",
-            concat!("dc ", $operation, ", {address}"),
-            address = inout(reg) $address => _,
-            step = in(reg) $step,
-            options(nostack, preserves_flags)
-        )
-    };
+/// Applies operations to `count` lines of `step` bytes from `address` on. No operation takes an offset, so that is one instruction
+/// each and one more for the line.
+macro_rules! lines {
+    ($address:expr, $count:expr, $step:expr, $($operation:literal)+) => {{
+        let (mut address, count, step): (u64, u64, u64) = ($address, $count, $step);
+        for _ in 0..count / 16 {
+            asm!(
+                ".rept 16",
+                $(concat!("dc ", $operation, ", {address}"),)+
+                "add {address}, {address}, {step}",
+                ".endr",
+                address = inout(reg) address,
+                step = in(reg) step,
+                options(nostack, preserves_flags)
+            );
+        }
+        for _ in 0..count % 16 {
+            $(asm!(
+                concat!("dc ", $operation, ", {address}"),
+                address = in(reg) address,
+                options(nostack, preserves_flags)
+            );)+
+            address += step;
+        }
+    }};
 }
 
 /// Writes dirty lines of `range` to the point of coherency and drops them. There is no clean alone: on a
@@ -36,21 +45,18 @@ macro_rules! four {
 /// place is the vendor's workaround.
 pub fn clean_and_invalidate(range: PaRange) {
     let step = line();
-    let (mut address, end) = (range.start().align_down(step).get(), range.end().get());
+    let first = range.start().align_down(step).get();
+    let count = (range.end().get() - first).div_ceil(step);
     // SAFETY: a clean never changes what memory holds for an observer of the cache; a clean and invalidate
     // writes dirty data back first. The addresses are mapped: EL2's map is the identity over all RAM.
-    unsafe {
-        while end.saturating_sub(address) >= 4 * step {
-            four!("civac", address, step);
-            address += 4 * step;
-        }
-        while address < end {
-            asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags));
-            address += step;
-        }
-        // Completes the maintenance for all observers (B2.7.4).
-        asm!("dsb sy", options(nostack, preserves_flags));
-    }
+    unsafe { lines!(first, count, step, "civac") };
+    complete();
+}
+
+/// Waits until maintenance is complete for all observers (B2.7.4).
+fn complete() {
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
 
 /// Forgets all instructions that any CPU has cached: new code was written (B2.4.4).
@@ -66,22 +72,32 @@ pub fn invalidate_instructions() {
     };
 }
 
-/// Sets `range` to zero by blocks (DC ZVA) where that is permitted.
+/// Zeroes `memory` in the caches and behind them, as filling and [cleaning](clean_and_invalidate) it would: by DC ZVA where that is
+/// permitted and takes one line, of which the maintenance comes after the stores (D7.5.9).
 pub fn zero(memory: &mut [u8]) {
-    let dczid = read_reg!("dczid_el0");
-    let block = 4usize << (dczid & 0xf);
-    if dczid & 0x10 != 0 {
-        memory.fill(0);
-        return;
+    let step = line();
+    let head = memory.as_ptr().align_offset(step as usize);
+    let (head, rest) = memory.split_at_mut(head.min(memory.len()));
+    let (lines, tail) = rest.split_at_mut(rest.len() & (step as usize).wrapping_neg());
+    // DZP, which prohibits it, makes this more than any line has.
+    let by_lines = 4 << (read_reg!("dczid_el0") & 0x1f) == step;
+    if by_lines {
+        let (first, count) = (lines.as_mut_ptr() as u64, lines.len() as u64 / step);
+        // SAFETY: (1) whole lines, exclusively borrowed. (2) They are Normal memory in EL2's map, where DC ZVA is
+        // permitted (D8.2.11).
+        unsafe { lines!(first, count, step, "zva" "civac") };
+    } else {
+        fill(lines);
     }
-    let head = memory.as_ptr().align_offset(block).min(memory.len());
-    let (head, rest) = memory.split_at_mut(head);
-    head.fill(0);
-    let mut chunks = rest.chunks_exact_mut(4 * block);
-    for chunk in &mut chunks {
-        // SAFETY: (1) the chunk is exactly four blocks, aligned to one, and exclusively borrowed. (2) It is
-        // Normal memory in EL2's map, where DC ZVA is permitted (D8.2.11).
-        unsafe { four!("zva", chunk.as_mut_ptr(), block) };
+    fill(head);
+    fill(tail);
+    complete();
+}
+
+fn fill(memory: &mut [u8]) {
+    memory.fill(0);
+    let start = Pa::new(memory.as_ptr() as u64);
+    if let Some(range) = PaRange::new(start, memory.len() as u64) {
+        clean_and_invalidate(range);
     }
-    chunks.into_remainder().fill(0);
 }

@@ -2,7 +2,7 @@
 
 use super::regs::read_reg;
 use crate::spec::crc32;
-use core::arch::aarch64::{__crc32b, __crc32d};
+use core::arch::{aarch64::__crc32b, asm};
 
 /// The CRC-32 of `bytes`.
 pub fn crc32(bytes: &[u8]) -> u32 {
@@ -13,17 +13,28 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     }
 }
 
-/// Four aligned words at a time: two instructions for each, with the loop around them.
+/// Two words in three instructions, and the loop around 128 bytes.
 #[target_feature(enable = "crc")]
 fn by_instructions(bytes: &[u8]) -> u32 {
-    // SAFETY: any bytes make a word.
-    let (head, lines, tail) = unsafe { bytes.align_to::<[u64; 4]>() };
-    let byte = |crc, byte: &u8| __crc32b(crc, *byte);
-    let line = |crc, [a, b, c, d]: &[u64; 4]| {
-        let half = __crc32d(__crc32d(crc, *a), *b);
-        __crc32d(__crc32d(half, *c), *d)
-    };
-    let crc = head.iter().fold(!0, byte);
-    let crc = lines.iter().fold(crc, line);
-    !tail.iter().fold(crc, byte)
+    let (lines, rest) = bytes.as_chunks::<128>();
+    let (mut crc, mut at) = (!0u32, lines.as_ptr());
+    for _ in lines {
+        // SAFETY: (1) it loads the next line of 128 bytes, which may be anywhere in Normal memory. (2) The CPU has the
+        // instructions: this function is called only then.
+        unsafe {
+            asm!(
+                ".rept 8",
+                "ldp {a}, {b}, [{at}], #16",
+                "crc32x {crc:w}, {crc:w}, {a}",
+                "crc32x {crc:w}, {crc:w}, {b}",
+                ".endr",
+                a = out(reg) _,
+                b = out(reg) _,
+                at = inout(reg) at,
+                crc = inout(reg) crc,
+                options(readonly, nostack, preserves_flags)
+            )
+        };
+    }
+    !rest.iter().fold(crc, |crc, byte| __crc32b(crc, *byte))
 }

@@ -116,7 +116,6 @@ impl GuestRam {
         // SAFETY: (1) as above. (2) The caller holds the lock and the guest does not have the block: nobody else
         // reaches it.
         cache::zero(unsafe { bytes(block) });
-        cache::clean_and_invalidate(block);
     }
 
     /// The block that begins `offset` bytes into the RAM; the last one may be shorter.

@@ -9,10 +9,9 @@ pub type Identification = [u8; 8];
 /// of them, one of 64 bits has no answer.
 #[derive(Clone, Copy)]
 pub struct Lanes {
-    /// Offset of the register, a multiple of 4.
-    pub register: u64,
+    /// Position of the register, four bytes each.
+    pub register: usize,
     shift: u32,
-    mask: u64,
 }
 
 impl Lanes {
@@ -22,31 +21,29 @@ impl Lanes {
             return Err(Abort);
         }
         Ok(Self {
-            register: access.offset & !3,
+            register: (access.offset / 4) as usize,
             shift: 8 * (access.offset & 3) as u32,
-            mask: access.width.mask(),
         })
     }
 
-    /// What a load gets of the register's `value`.
+    /// What a load gets of the register's `value`, and lanes beyond its width, which the CPU leaves alone.
     pub const fn load(self, value: u32) -> u64 {
-        (value as u64) >> self.shift & self.mask
+        (value >> self.shift) as u64
     }
 
     /// What a store of `value` puts into the register; `None` when it misses the lowest byte, as the
     /// registers are written as a whole.
     pub const fn store(self, value: u64) -> Option<u32> {
         if self.shift == 0 {
-            Some((value & self.mask) as u32)
+            Some(value as u32)
         } else {
             None
         }
     }
 }
 
-/// The identification registers, from 0xfe0 on; every other offset reads as zero.
-pub fn identify(register: u64, id: &Identification) -> u32 {
-    let index = register.wrapping_sub(0xfe0) / 4;
-    let byte = usize::try_from(index).ok().and_then(|i| id.get(i));
+/// The identification registers, from 0xfe0 on; every other position reads as zero.
+pub fn identify(register: usize, id: &Identification) -> u32 {
+    let byte = id.get(register.wrapping_sub(0xfe0 / 4));
     byte.copied().map_or(0, u32::from)
 }

@@ -10,16 +10,16 @@ use crate::types::{Abort, Access, Op};
 /// RTCPeriphID and RTCPCellID, as QEMU's `virt` has them (3.3.9, 3.3.10).
 const ID: Identification = [0x31, 0x10, 0x14, 0x00, 0x0d, 0xf0, 0x05, 0xb1];
 
-/// Register offsets (table 3-1).
+/// Positions of the registers, four bytes each (table 3-1).
 mod register {
-    pub const DR: u64 = 0x00;
-    pub const MR: u64 = 0x04;
-    pub const LR: u64 = 0x08;
-    pub const CR: u64 = 0x0c;
-    pub const IMSC: u64 = 0x10;
-    pub const RIS: u64 = 0x14;
-    pub const MIS: u64 = 0x18;
-    pub const ICR: u64 = 0x1c;
+    pub const DR: usize = 0;
+    pub const MR: usize = 1;
+    pub const LR: usize = 2;
+    pub const CR: usize = 3;
+    pub const IMSC: usize = 4;
+    pub const RIS: usize = 5;
+    pub const MIS: usize = 6;
+    pub const ICR: usize = 7;
 }
 
 /// The counter comes round every 2^32 seconds.
@@ -137,7 +137,7 @@ impl Rtc {
         self.alarm = self.next_match(now);
     }
 
-    fn read(&self, register: u64, now: u64) -> u32 {
+    fn read(&self, register: usize, now: u64) -> u32 {
         match register {
             register::DR => self.seconds(now),
             register::MR => self.compare,
@@ -151,7 +151,7 @@ impl Rtc {
     }
 
     /// RTCCR can start the clock, which runs already, and cannot stop it (3.3.4).
-    fn write(&mut self, register: u64, value: u32, now: u64) {
+    fn write(&mut self, register: usize, value: u32, now: u64) {
         match register {
             register::MR => {
                 self.compare = value;

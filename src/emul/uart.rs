@@ -17,22 +17,23 @@ const FIFO_BYTES: usize = 32;
 /// Bytes that wait in front of a full FIFO, as they would at a sender that minds flow control.
 const QUEUE_BYTES: usize = 1024;
 
-/// Register offsets (Table 3-1).
+/// Positions of the registers, four bytes each (Table 3-1).
 mod register {
-    pub const DR: u64 = 0x000;
-    pub const RSR_ECR: u64 = 0x004;
-    pub const FR: u64 = 0x018;
-    pub const ILPR: u64 = 0x020;
-    pub const IBRD: u64 = 0x024;
-    pub const FBRD: u64 = 0x028;
-    pub const LCR_H: u64 = 0x02c;
-    pub const CR: u64 = 0x030;
-    pub const IFLS: u64 = 0x034;
-    pub const IMSC: u64 = 0x038;
-    pub const RIS: u64 = 0x03c;
-    pub const MIS: u64 = 0x040;
-    pub const ICR: u64 = 0x044;
-    pub const DMACR: u64 = 0x048;
+    pub const DR: usize = 0;
+    pub const RSR_ECR: usize = 1;
+    pub const FR: usize = 6;
+    pub const ILPR: usize = 8;
+    pub const IBRD: usize = 9;
+    pub const FBRD: usize = 10;
+    pub const LCR_H: usize = 11;
+    pub const CR: usize = 12;
+    pub const IFLS: usize = 13;
+    pub const IMSC: usize = 14;
+    pub const RIS: usize = 15;
+    pub const MIS: usize = 16;
+    pub const ICR: usize = 17;
+    pub const DMACR: usize = 18;
+    pub const COUNT: usize = 19;
 }
 
 /// UARTDR.OE.
@@ -40,13 +41,10 @@ const DR_OE: u32 = 1 << 11;
 /// UARTRSR.OE.
 const RSR_OE: u32 = 1 << 3;
 
-/// UARTFR: CTS, DSR and DCD, the terminal that is always there.
-const FR_MODEM: u32 = 0b111;
-const FR_BUSY: u32 = 1 << 3;
+/// UARTFR: CTS, DSR and DCD, the terminal that is always there, and TXFE, as what is sent is gone at once.
+const FR_ALWAYS: u32 = 1 << 7 | 0b111;
 const FR_RXFE: u32 = 1 << 4;
-const FR_TXFF: u32 = 1 << 5;
 const FR_RXFF: u32 = 1 << 6;
-const FR_TXFE: u32 = 1 << 7;
 
 const LCR_H_FEN: u32 = 1 << 4;
 const CR_LBE: u32 = 1 << 7;
@@ -67,17 +65,16 @@ pub struct Effect {
     pub value: u64,
     /// A byte that left by the transmitter.
     pub transmit: Option<u8>,
-    /// The level of the interrupt afterwards.
-    pub line: bool,
+    /// The level of the interrupt, if it is another one now.
+    pub line: Option<bool>,
 }
 
-/// What becomes of a byte that arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// It is in the FIFO; otherwise it is lost, and the guest is told of an overrun.
-    pub accepted: bool,
-    /// The level of the interrupt afterwards.
-    pub line: bool,
+impl Effect {
+    const NONE: Self = Self {
+        value: 0,
+        transmit: None,
+        line: None,
+    };
 }
 
 /// Bytes on their way: a ring.
@@ -123,24 +120,13 @@ impl<const N: usize> Fifo<N> {
 /// The UART of a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uart {
+    /// What a load reads, but for UARTDR.
+    registers: [u32; register::COUNT],
     fifo: Fifo<FIFO_BYTES>,
     /// What has been sent and has not arrived yet; not part of the hardware.
     queue: Fifo<QUEUE_BYTES>,
     /// A byte was lost and none has been read since: UARTDR.OE of the next one.
     overrun: bool,
-    /// UARTRSR.
-    status: u32,
-    ilpr: u32,
-    ibrd: u32,
-    fbrd: u32,
-    lcr_h: u32,
-    cr: u32,
-    ifls: u32,
-    imsc: u32,
-    ris: u32,
-    dmacr: u32,
-    /// The backend takes no more bytes for now.
-    tx_full: bool,
 }
 
 impl Default for Uart {
@@ -152,167 +138,151 @@ impl Default for Uart {
 impl Uart {
     /// A UART out of reset.
     pub const fn new() -> Self {
+        let mut registers = [0; register::COUNT];
+        registers[register::FR] = FR_ALWAYS | FR_RXFE;
+        registers[register::CR] = 0x300;
+        registers[register::IFLS] = 0x12;
         Self {
+            registers,
             fifo: Fifo::new(),
             queue: Fifo::new(),
             overrun: false,
-            status: 0,
-            ilpr: 0,
-            ibrd: 0,
-            fbrd: 0,
-            lcr_h: 0,
-            cr: 0x300,
-            ifls: 0x12,
-            imsc: 0,
-            ris: 0,
-            dmacr: 0,
-            tx_full: false,
         }
     }
 
-    /// Back to the state out of reset; whether the backend takes bytes is not the guest's to reset.
+    /// Back to the state out of reset.
     pub fn reset(&mut self) {
-        *self = Self {
-            tx_full: self.tx_full,
-            ..Self::new()
-        };
+        *self = Self::new();
     }
 
-    /// A load or store of the guest.
+    /// A load or store of the guest. Most read a register or send a byte, and change nothing.
+    #[inline(always)]
     pub fn access(&mut self, access: Access) -> Result<Effect, Abort> {
         let lanes = Lanes::of(&access)?;
-        let mut value = 0;
-        let mut transmit = None;
         match access.op {
-            Op::Read => value = lanes.load(self.read(lanes.register)),
+            Op::Read if lanes.register != register::DR => {
+                if let Some(register) = self.registers.get(lanes.register) {
+                    return Ok(Effect {
+                        value: lanes.load(*register),
+                        ..Effect::NONE
+                    });
+                }
+            }
+            Op::Write(data) if access.offset == 0 && self.is_sending() => {
+                return Ok(Effect {
+                    transmit: Some(data as u8),
+                    ..Effect::NONE
+                });
+            }
+            _ => {}
+        }
+        Ok(self.change(lanes, access.op))
+    }
+
+    /// Whether a byte that is sent just leaves.
+    const fn is_sending(&self) -> bool {
+        self.registers[register::RIS] & TX != 0 && self.registers[register::CR] & CR_LBE == 0
+    }
+
+    /// A load or store that may change something.
+    #[inline(never)]
+    fn change(&mut self, lanes: Lanes, op: Op) -> Effect {
+        let before = self.line();
+        let mut effect = Effect::NONE;
+        match op {
+            Op::Read => effect.value = lanes.load(self.read(lanes.register)),
             Op::Write(data) => {
                 if let Some(data) = lanes.store(data) {
-                    transmit = self.write(lanes.register, data);
+                    effect.transmit = self.write(lanes.register, data);
                 }
             }
         }
         self.advance();
-        Ok(Effect {
-            value,
-            transmit,
-            line: self.line(),
-        })
+        effect.line = (self.line() != before).then_some(!before);
+        effect
     }
 
     /// A byte is sent to the guest; it arrives as soon as there is room. Returns whether it was taken,
-    /// which it is unless the guest has left very much unread, and the level of the interrupt.
-    pub fn send(&mut self, byte: u8) -> Received {
-        let accepted = self.queue.push(byte);
+    /// which it is unless the guest has left very much unread.
+    pub fn send(&mut self, byte: u8) -> bool {
+        let taken = self.queue.push(byte);
         self.advance();
-        Received {
-            accepted,
-            line: self.line(),
-        }
+        taken
     }
 
-    /// Lets bytes that were sent arrive.
+    /// Lets bytes that were sent arrive, and shows what has become of the rest.
     fn advance(&mut self) {
-        while self.queue.len > 0 && self.has_room() {
-            if let Some(byte) = self.queue.pop() {
-                let _ = self.receive(byte);
-            }
+        while self.has_room()
+            && let Some(byte) = self.queue.pop()
+        {
+            self.receive(byte);
         }
+        let empty = if self.fifo.len == 0 { FR_RXFE } else { 0 };
+        let full = if self.has_room() { 0 } else { FR_RXFF };
+        self.registers[register::FR] = FR_ALWAYS | empty | full;
+        self.registers[register::MIS] =
+            self.registers[register::RIS] & self.registers[register::IMSC];
     }
 
     /// A byte arrives, whether or not there is room.
-    pub fn receive(&mut self, byte: u8) -> Received {
-        let accepted = self.has_room();
-        if accepted {
+    fn receive(&mut self, byte: u8) {
+        if self.has_room() {
             let _ = self.fifo.push(byte);
             // 32 bit periods without a further byte are over before the guest can look.
-            self.ris |= RX | RT;
+            self.registers[register::RIS] |= RX | RT;
         } else {
             self.overrun = true;
-            self.status |= RSR_OE;
-            self.ris |= OE;
-        }
-        Received {
-            accepted,
-            line: self.line(),
+            self.registers[register::RSR_ECR] |= RSR_OE;
+            self.registers[register::RIS] |= OE;
         }
     }
 
     /// Whether a byte that arrives would be accepted.
-    pub const fn has_room(&self) -> bool {
-        self.fifo.len < self.capacity()
-    }
-
-    /// The backend says whether it takes bytes. While it does not, the guest sees a full transmit FIFO;
-    /// when it does again the FIFO has drained past its level, which is what the interrupt reports.
-    /// Returns the level of the interrupt.
-    pub const fn set_transmit_full(&mut self, full: bool) -> bool {
-        if self.tx_full && !full {
-            self.ris |= TX;
-        }
-        self.tx_full = full;
-        self.line()
+    const fn has_room(&self) -> bool {
+        let fifo = self.registers[register::LCR_H] & LCR_H_FEN != 0;
+        self.fifo.len < if fifo { FIFO_BYTES } else { 1 }
     }
 
     /// The level of the interrupt.
     pub const fn line(&self) -> bool {
-        self.ris & self.imsc != 0
+        self.registers[register::MIS] != 0
     }
 
-    const fn capacity(&self) -> usize {
-        if self.lcr_h & LCR_H_FEN != 0 {
-            FIFO_BYTES
-        } else {
-            1
-        }
-    }
-
-    fn read(&mut self, register: u64) -> u32 {
+    fn read(&mut self, register: usize) -> u32 {
         match register {
             register::DR => self.read_data(),
-            register::FR => self.flags(),
-            register::RSR_ECR => self.status,
-            register::ILPR => self.ilpr,
-            register::IBRD => self.ibrd,
-            register::FBRD => self.fbrd,
-            register::LCR_H => self.lcr_h,
-            register::CR => self.cr,
-            register::IFLS => self.ifls,
-            register::IMSC => self.imsc,
-            register::RIS => self.ris,
-            register::MIS => self.ris & self.imsc,
-            register::DMACR => self.dmacr,
             _ => primecell::identify(register, &ID),
         }
     }
 
     /// Yields the byte that leaves by the transmitter. Of each register the bits that exist are stored.
-    fn write(&mut self, register: u64, value: u32) -> Option<u8> {
-        match register {
+    fn write(&mut self, register: usize, value: u32) -> Option<u8> {
+        let stored = match register {
             register::DR => return self.write_data(value as u8),
-            register::RSR_ECR => self.status = 0,
-            register::ILPR => self.ilpr = value & 0xff,
-            register::IBRD => self.ibrd = value & 0xffff,
-            register::FBRD => self.fbrd = value & 0x3f,
-            register::LCR_H => self.write_line_control(value & 0xff),
-            register::CR => self.cr = value & 0xff87,
-            register::IFLS => self.ifls = value & 0x3f,
-            register::IMSC => self.imsc = value & 0x7ff,
-            register::ICR => self.ris &= !value,
-            register::DMACR => self.dmacr = value & 0b111,
-            _ => {}
+            register::RSR_ECR => {
+                self.registers[register::RSR_ECR] = 0;
+                return None;
+            }
+            register::ICR => {
+                self.registers[register::RIS] &= !value;
+                return None;
+            }
+            register::LCR_H => {
+                self.switch_fifos(value);
+                0xff
+            }
+            register::ILPR => 0xff,
+            register::IBRD => 0xffff,
+            register::FBRD | register::IFLS => 0x3f,
+            register::CR => 0xff87,
+            register::IMSC => 0x7ff,
+            register::DMACR => 0b111,
+            _ => return None,
+        };
+        if let Some(register) = self.registers.get_mut(register) {
+            *register = value & stored;
         }
         None
-    }
-
-    fn flags(&self) -> u32 {
-        let transmitter = if self.tx_full {
-            FR_TXFF | FR_BUSY
-        } else {
-            FR_TXFE
-        };
-        let empty = if self.fifo.len == 0 { FR_RXFE } else { 0 };
-        let full = if self.has_room() { 0 } else { FR_RXFF };
-        FR_MODEM | transmitter | empty | full
     }
 
     fn read_data(&mut self) -> u32 {
@@ -320,7 +290,7 @@ impl Uart {
             return 0;
         };
         if self.fifo.len == 0 {
-            self.ris &= !(RX | RT);
+            self.registers[register::RIS] &= !(RX | RT);
         }
         let overrun = if self.overrun { DR_OE } else { 0 };
         self.overrun = false;
@@ -328,27 +298,23 @@ impl Uart {
     }
 
     /// The byte is gone at once, so the transmit FIFO is back below its level: that transition is what
-    /// raises the interrupt, and nothing but UARTICR lowers it. A byte for a full FIFO is lost.
+    /// raises the interrupt, and nothing but UARTICR lowers it.
     fn write_data(&mut self, byte: u8) -> Option<u8> {
-        if self.tx_full {
-            return None;
-        }
-        self.ris |= TX;
-        if self.cr & CR_LBE != 0 {
-            let _ = self.receive(byte);
+        self.registers[register::RIS] |= TX;
+        if self.registers[register::CR] & CR_LBE != 0 {
+            self.receive(byte);
             return None;
         }
         Some(byte)
     }
 
-    /// Enabling or disabling the FIFOs empties them.
-    fn write_line_control(&mut self, value: u32) {
-        if (self.lcr_h ^ value) & LCR_H_FEN != 0 {
+    /// Enabling or disabling the FIFOs, by a store of `value` to UARTLCR_H, empties them.
+    fn switch_fifos(&mut self, value: u32) {
+        if (self.registers[register::LCR_H] ^ value) & LCR_H_FEN != 0 {
             self.fifo = Fifo::new();
             self.overrun = false;
-            self.ris &= !(RX | RT);
+            self.registers[register::RIS] &= !(RX | RT);
         }
-        self.lcr_h = value;
     }
 }
 

@@ -75,12 +75,11 @@ fn uart(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
     let vm = vcpu.vm;
     let effect = {
         let mut uart = vm.uart.lock();
-        let before = uart.line();
         let effect = uart.access(access)?;
         // Under the device's lock: levels reach the interrupt controller in the order in which they arose.
-        if effect.line != before {
+        if let Some(line) = effect.line {
             irq::on_vgic(vcpu, |vgic, id| {
-                vgic.set_line(machine::UART_INTID, id, effect.line)
+                vgic.set_line(machine::UART_INTID, id, line)
             });
         }
         effect

@@ -130,8 +130,8 @@ pub fn receive() {
 fn deliver(vm: VmId, byte: u8) {
     if let Some(vm) = machine::vms().find(|other| other.id == vm) {
         let mut uart = vm.uart.lock();
-        let received = uart.send(byte);
-        vm.set_spi(UART_INTID, received.line);
+        uart.send(byte);
+        vm.set_spi(UART_INTID, uart.line());
     }
 }
 

@@ -26,10 +26,12 @@ const ALLOWANCE: u64 = 2;
 /// Figures by name, in the order in which they were measured.
 pub type Figures = Vec<(String, u64)>;
 
-/// The board's interrupt controllers that guests are measured with.
-pub const GICS: [&str; 2] = [GICV3, GICV2];
+/// The sections of figures that are held to a budget, each measured in a few seconds: of a guest by the board's interrupt controller, and of
+/// images on their way into a guest's RAM.
+pub const SECTIONS: [&str; 3] = [GICV3, GICV2, PLACEMENT];
 const GICV3: &str = "gicv3";
 const GICV2: &str = "gicv2";
+const PLACEMENT: &str = "placement";
 
 /// `machine` such that its counter counts instructions. Date and random seeds are the same every time.
 pub fn counting(machine: Machine) -> Machine {
@@ -39,15 +41,21 @@ pub fn counting(machine: Machine) -> Machine {
         .arguments(["-rtc", "base=2026-01-01,clock=vm"])
 }
 
-/// Runs the guest `bench` on a board with that interrupt controller.
-pub fn measure(gic: &str) -> Result<Figures> {
-    let board = match gic {
-        GICV2 => Machine::virt_gicv2(),
-        _ => Machine::new(),
-    };
+/// Measures one of [`SECTIONS`].
+pub fn measure(section: &str) -> Result<Figures> {
+    match section {
+        GICV3 => measure_guest(section, Machine::new()),
+        GICV2 => measure_guest(section, Machine::virt_gicv2()),
+        PLACEMENT => linux::placement(),
+        _ => bail!("there is no section {section}"),
+    }
+}
+
+/// Runs the guest `bench` on a board.
+fn measure_guest(name: &str, board: Machine) -> Result<Figures> {
     let bundle = Bundle::new().vm(Vm::bare("bench", "bench").cpus(2));
     let machine = counting(board.cpus(2).memory("256M").bundle(bundle));
-    let ended = machine.start(&format!("bench-{gic}"))?.finish_well()?;
+    let ended = machine.start(&format!("bench-{name}"))?.finish_well()?;
     let report = report_of("bench", &ended.text)?;
     report.verdict()?;
     figures(&report.notes)
@@ -106,7 +114,7 @@ pub fn budget() -> Result<Value> {
     read_json(&budget_file())
 }
 
-/// Holds figures of a board against their budget: every one must have one, and every budget must have been measured.
+/// Holds figures of a section against their budget: every one must have one, and every budget must have been measured.
 pub fn judge(figures: &Figures, budget: &Value) -> Result<()> {
     let budget = budget.as_object().context("no budget")?;
     let mut open: HashMap<&str, u64> = HashMap::new();

@@ -41,8 +41,9 @@ fn run(arguments: &[&str]) -> Result<()> {
 fn measure(out: &Path) -> Result<()> {
     artifacts::prepare()?;
     let mut all = Map::new();
-    for gic in bench::GICS {
-        all.insert(gic.to_owned(), bench::to_json(&bench::measure(gic)?));
+    for section in bench::SECTIONS {
+        let figures = bench::measure(section)?;
+        all.insert(section.to_owned(), bench::to_json(&figures));
     }
     all.insert("linux".to_owned(), bench::to_json(&linux::measure()?));
     let size = fs::metadata(artifacts::firmware())?.len();
@@ -54,11 +55,9 @@ fn measure(out: &Path) -> Result<()> {
 /// Makes figures the budget: those that tests hold against it.
 fn budget(file: &Path) -> Result<()> {
     let measured = bench::read_json(file)?;
-    let section = |gic: &str| Some((gic.to_owned(), measured.get(gic)?.clone()));
-    bench::write_json(
-        &bench::budget_file(),
-        bench::GICS.iter().filter_map(|gic| section(gic)).collect(),
-    )
+    let section = |name: &str| Some((name.to_owned(), measured.get(name)?.clone()));
+    let sections = bench::SECTIONS.iter().filter_map(|name| section(name));
+    bench::write_json(&bench::budget_file(), sections.collect())
 }
 
 /// Brings docs/costs.md and its chart up to date.

@@ -2,11 +2,13 @@
 //!
 //! QEMU's `-icount shift=0,sleep=off` lets a nanosecond of the machine's time pass for each instruction, at any exception level and on
 //! any of its CPUs, which take turns. With a counter of 1 GHz the guest reads the number of instructions so far, and no load of the host
-//! can change it. Instructions are not cycles: caches, barriers and the exception's own latency count for nothing.
+//! can change it. Instructions are not cycles: caches, barriers and the exception's own latency count for nothing. Beside them stand bytes:
+//! of the image and of memory.
 
 pub mod chart;
 pub mod linux;
 pub mod profile;
+mod size;
 pub mod table;
 
 use std::{
@@ -26,12 +28,13 @@ const ALLOWANCE: u64 = 2;
 /// Figures by name, in the order in which they were measured.
 pub type Figures = Vec<(String, u64)>;
 
-/// The sections of figures that are held to a budget, each measured in a few seconds: of a guest by the board's interrupt controller, and of
-/// images on their way into a guest's RAM.
-pub const SECTIONS: [&str; 3] = [GICV3, GICV2, PLACEMENT];
+/// The sections of figures that are held to a budget, each measured in a few seconds: of a guest by the board's interrupt controller, of
+/// images on their way into a guest's RAM, of bytes.
+pub const SECTIONS: [&str; 4] = [GICV3, GICV2, PLACEMENT, SIZE];
 const GICV3: &str = "gicv3";
 const GICV2: &str = "gicv2";
 const PLACEMENT: &str = "placement";
+const SIZE: &str = "size";
 
 /// `machine` such that its counter counts instructions. Date and random seeds are the same every time.
 pub fn counting(machine: Machine) -> Machine {
@@ -47,6 +50,7 @@ pub fn measure(section: &str) -> Result<Figures> {
         GICV3 => measure_guest(section, Machine::new()),
         GICV2 => measure_guest(section, Machine::virt_gicv2()),
         PLACEMENT => linux::placement(),
+        SIZE => size::measure(),
         _ => bail!("there is no section {section}"),
     }
 }

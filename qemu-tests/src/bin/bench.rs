@@ -46,9 +46,6 @@ fn measure(out: &Path) -> Result<()> {
         all.insert(section.to_owned(), bench::to_json(&figures));
     }
     all.insert("linux".to_owned(), bench::to_json(&linux::measure()?));
-    let size = fs::metadata(artifacts::firmware())?.len();
-    let size = vec![("image-bytes".to_owned(), size)];
-    all.insert("size".to_owned(), bench::to_json(&size));
     bench::write_json(out, all)
 }
 

@@ -67,7 +67,7 @@ fn document(file: &Path) -> Result<()> {
     let page = fs::read_to_string(docs.join("costs.md"))?;
     let (before, rest) = page.split_once(BEGIN).context("no place for figures")?;
     let (_, after) = rest.split_once(END).context("no end of the figures")?;
-    let lines = table::beside_peers(&measured, &table::peers()?);
+    let lines = table::beside_peers(&measured, &table::aims()?, &table::peers()?);
     let page = format!("{before}{BEGIN}```\n{lines}```\n{END}{after}");
     Ok(fs::write(docs.join("costs.md"), page)?)
 }
@@ -77,7 +77,7 @@ fn print_table(file: &Path, earlier: Option<&Path>) -> Result<()> {
     let measured = bench::read_json(file)?;
     let lines = match earlier {
         Some(earlier) => table::comparison(&measured, &bench::read_json(earlier)?),
-        None => table::beside_peers(&measured, &table::peers()?),
+        None => table::beside_peers(&measured, &table::aims()?, &table::peers()?),
     };
     print!("{lines}");
     Ok(())

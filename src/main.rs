@@ -18,8 +18,8 @@ const _: &str = include_str!("../linker.ld");
 )]
 mod entry {
     use bulkhead::{
-        arch::guest::{FaultFrame, GuestRegs, with_state},
-        run::{self, outcome::Exit},
+        arch::guest::{Exit, FaultFrame, GuestRegs, with_state},
+        run,
         vm::Vcpu,
     };
 
@@ -35,36 +35,32 @@ mod entry {
         run::boot::secondary(pcpu)
     }
 
-    /// A handler's answer in x0, for vectors.S.
-    macro_rules! trap {
-        ($(#[$doc:meta])* $name:ident, $handler:path) => {
-            $(#[$doc])*
-            #[unsafe(no_mangle)]
-            extern "C" fn $name(regs: &mut GuestRegs) -> u64 {
-                // SAFETY: (1) `run::vcpu` enters guests with a `Vcpu` and nothing else. (2) vectors.S calls this
-                // once per exit, and exits do not nest.
-                let exit = unsafe { with_state(|vcpu: &mut Vcpu| $handler(vcpu, regs)) };
-                exit.unwrap_or(Exit::Park) as u64
-            }
-        };
+    /// Has a handler look after the vCPU that this CPU runs; its answer, for vectors.S.
+    #[inline(always)]
+    fn with_vcpu(handler: impl FnOnce(&mut Vcpu) -> Exit) -> u64 {
+        // SAFETY: (1) `run::vcpu` enters guests with a `Vcpu` and nothing else. (2) vectors.S calls handlers one
+        // after the other, and exits do not nest.
+        unsafe { with_state(handler) }.unwrap_or(Exit::Park) as u64
     }
 
-    /// HVC or SMC from the guest, with ESR_EL2: false when it has been answered, true when it is to be handled like
-    /// any other exception.
+    /// A synchronous exception from the guest. Unless the frame `is_whole`, x20 to x28 are not in it; the answer may be
+    /// that they are needed.
     #[unsafe(no_mangle)]
-    extern "C" fn bulkhead_on_call(regs: &mut GuestRegs, syndrome: u64) -> bool {
-        // SAFETY: as for the others.
-        let answered =
-            unsafe { with_state(|vcpu: &mut Vcpu| run::exit::answers(vcpu, regs, syndrome)) };
-        answered != Some(true)
+    extern "C" fn bulkhead_on_sync(regs: &mut GuestRegs, is_whole: bool) -> u64 {
+        with_vcpu(|vcpu| run::exit::on_sync(vcpu, regs, is_whole))
     }
 
-    trap!(/// A synchronous exception from the guest.
-        bulkhead_on_sync, run::exit::on_sync);
-    trap!(/// An interrupt while the guest ran.
-        bulkhead_on_irq, run::irq::on_irq);
-    trap!(/// An SError while the guest ran.
-        bulkhead_on_serror, run::exit::on_serror);
+    /// An interrupt while the guest ran.
+    #[unsafe(no_mangle)]
+    extern "C" fn bulkhead_on_irq() -> u64 {
+        with_vcpu(run::irq::on_irq)
+    }
+
+    /// An SError while the guest ran.
+    #[unsafe(no_mangle)]
+    extern "C" fn bulkhead_on_serror() -> u64 {
+        with_vcpu(run::exit::on_serror)
+    }
 
     /// An exception that EL2 itself has taken.
     #[unsafe(no_mangle)]

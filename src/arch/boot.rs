@@ -2,7 +2,7 @@
 
 use super::{
     cache,
-    guest::{self, FRAME_BYTES},
+    guest::{self, Exit, FRAME_BYTES},
 };
 use crate::types::{Mpidr, Pa, PaRange};
 use aarch64_cpu::registers::*;
@@ -15,10 +15,9 @@ use core::{
 unsafe extern "C" {
     fn bulkhead_main(device_tree: u64, el: u64) -> !;
     fn bulkhead_secondary(pcpu: u64) -> !;
-    fn bulkhead_on_call(regs: &mut super::guest::GuestRegs, syndrome: u64) -> bool;
-    fn bulkhead_on_sync(regs: &mut super::guest::GuestRegs) -> u64;
-    fn bulkhead_on_irq(regs: &mut super::guest::GuestRegs) -> u64;
-    fn bulkhead_on_serror(regs: &mut super::guest::GuestRegs) -> u64;
+    fn bulkhead_on_sync(regs: &mut super::guest::GuestRegs, is_whole: bool) -> u64;
+    fn bulkhead_on_irq() -> u64;
+    fn bulkhead_on_serror() -> u64;
     fn bulkhead_on_fault(frame: &mut super::guest::FaultFrame);
     fn secondary_entry();
     fn spin_table_entry();
@@ -37,12 +36,13 @@ global_asm!(
 
 global_asm!(
     include_str!("vectors.S"),
-    on_call = sym bulkhead_on_call,
     on_sync = sym bulkhead_on_sync,
     on_irq = sym bulkhead_on_irq,
     on_serror = sym bulkhead_on_serror,
     on_fault = sym bulkhead_on_fault,
     FRAME = const FRAME_BYTES,
+    PARK = const Exit::Park as u64,
+    WHOLE = const Exit::Whole as u64,
     CALL = const guest::CALL_OFFSET,
     LOOPS = const guest::LOOPS_OFFSET,
     FAULT_FRAME = const size_of::<super::guest::FaultFrame>(),

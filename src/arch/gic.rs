@@ -142,6 +142,12 @@ pub fn set_list_register(n: usize, value: u64) {
     table!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
 }
 
+/// ICH_ELRSR_EL2: the list registers without an interrupt and without a maintenance interrupt to come, a bit each.
+#[inline(always)]
+pub fn empty_list_registers() -> u16 {
+    read_reg!("ich_elrsr_el2") as u16
+}
+
 /// ICH_HCR_EL2.
 pub fn hcr() -> u64 {
     ICH_HCR_EL2.get()

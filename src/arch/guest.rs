@@ -4,7 +4,7 @@ use crate::types::Gpr;
 use aarch64_cpu::registers::*;
 use core::mem::offset_of;
 
-/// x0-x30 of a vCPU, as vectors.S lays them out, and what the hardened vectors look at.
+/// x0-x30 of a vCPU, as vectors.S lays them out and saves them (see [`GuestRegs::always_has`]), and what the hardened vectors look at.
 #[repr(C, align(16))]
 #[derive(Clone, Debug, Default)]
 pub struct GuestRegs {
@@ -36,6 +36,13 @@ impl GuestRegs {
             x: [0; 31],
             hardening,
         }
+    }
+
+    /// Whether `gpr` is one of those that a handler may change, so that a frame always has it: not x20 to x28, which
+    /// vectors.S saves only where they are asked for.
+    #[inline(always)]
+    pub const fn always_has(gpr: Gpr) -> bool {
+        !matches!(gpr.index(), Some(20..=28))
     }
 
     /// Sets all to zero.
@@ -82,6 +89,20 @@ impl GuestRegs {
     pub fn all(&self) -> &[u64; 31] {
         &self.x
     }
+}
+
+/// What vectors.S does after a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Exit {
+    /// Back into the guest.
+    Resume = 0,
+    /// Out of the guest: the vCPU parks.
+    Park = 1,
+    /// The same exception again, with x20 to x28 in the frame as well.
+    Whole = 2,
+    /// Back into the guest with all of the frame, which the handler has filled anew.
+    Renew = 3,
 }
 
 /// What the CPU held when EL2 itself took an exception, as vectors.S lays it out.
@@ -133,6 +154,11 @@ pub unsafe fn with_state<T, R>(handler: impl FnOnce(&mut T) -> R) -> Option<R> {
 pub fn set_return(pc: u64, pstate: u64) {
     ELR_EL2.set(pc);
     SPSR_EL2.set(pstate);
+}
+
+/// Where the guest goes on, in the state in which it trapped.
+pub fn set_pc(pc: u64) {
+    ELR_EL2.set(pc);
 }
 
 /// Where the guest was when it trapped.

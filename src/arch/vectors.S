@@ -1,9 +1,12 @@
 // EL2's exception vectors, and the way into a guest and back.
 //
 // While a guest runs, SP_EL2 points at its register frame, so an exit saves there at once. The handler is
-// called from the vector and its answer decides: 0 goes straight back into the guest, anything
-// else is what `enter_guest` returns. Cheap traps never unwind; the rare ones (CPU_OFF, reset)
-// end a plain function call.
+// called from the vector and its answer decides: 0 goes straight back into the guest. Cheap traps never
+// unwind; the rare ones (CPU_OFF, reset) end a plain function call.
+//
+// At first only what a function may change is saved, x0-x19 and x29-x30: of the others the guest's values stay
+// in the registers until the handler returns. That is enough for interrupts, firmware calls and nearly
+// all accesses to devices; the rest asks for the whole frame and is called again.
 
 // Offsets in the frame: x0-x30 in order, then what the hardened vectors look at. Those up to x18 a function may change, the
 // others only with the frame's help.
@@ -85,16 +88,15 @@
     .org    9b + 0x80
     .endm
 
-// HVC and SMC (EC 0x16 and 0x17) go to a handler of their own first, which needs no more than is saved here.
     .macro lower_el_sync harden
     slot
     save_volatile
     \harden
-    mrs     x1, esr_el2
-    ubfx    x2, x1, #27, #5
-    cmp     x2, #(0x16 >> 1)
-    b.eq    call
-    b       sync
+    mov     x0, sp
+    mov     w1, #0                  // the frame is not whole
+    bl      {on_sync}
+    cbz     x0, restore_volatile
+    b       rare
     end_slot
     .endm
 
@@ -102,10 +104,9 @@
     slot
     save_volatile
     \harden
-    store_x20_x28
-    mov     x0, sp
     bl      \handler
-    b       resume
+    cbz     x0, restore_volatile
+    b       leave_volatile
     end_slot
     .endm
 
@@ -142,19 +143,19 @@ hardened_vectors:
 
 // What follows fills the room in front of the tables, which would be empty: a table begins on a multiple of 2 KiB.
     .pushsection .head.rest, "ax"
-// A call that is not answered at once is handled like everything else.
-call:
-    mov     x0, sp
-    bl      {on_call}
-    tbz     w0, #0, restore_volatile    // a bool is returned in the low byte, the rest is unspecified (AAPCS64)
-sync:
+// What a handler of a synchronous exception may want besides going on (`Exit`): the same again with the whole frame;
+// to leave; or to go on with all of the frame, in which it has put new values.
+rare:
+    cmp     x0, #{PARK}
+    b.eq    leave_volatile
+    cmp     x0, #{WHOLE}
+    b.ne    restore
     store_x20_x28
     mov     x0, sp
+    mov     w1, #1
     bl      {on_sync}
-
-// Back into the guest, or out of `enter_guest` when the handler wants that (x0 != 0).
-resume:
-    cbnz    x0, leave
+    cmp     x0, #{PARK}
+    b.eq    leave
 restore:
     load_x20_x28
 restore_volatile:
@@ -181,6 +182,9 @@ enter_guest:
     mov     x1, sp
     bl      copy_frame
     b       restore
+// Out of `enter_guest`, which returns what the handler has answered.
+leave_volatile:
+    store_x20_x28
 leave:
     mov     x19, x0
     mov     x0, sp

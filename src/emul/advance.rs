@@ -11,6 +11,13 @@ const BTYPE: u64 = 0b11 << 10;
 const IT_HIGH: u32 = 10;
 const IT_LOW: u32 = 25;
 
+/// Whether PSTATE, in the format of SPSR_EL2, is the same behind an instruction as before it, and the instruction one of
+/// AArch64 state.
+#[inline(always)]
+pub const fn is_plain(spsr: u64) -> bool {
+    spsr & (AARCH32 | SS | BTYPE) == 0
+}
+
 /// PSTATE behind an instruction, in the format of SPSR_EL2, from the one before it.
 #[inline(always)]
 pub const fn behind(spsr: u64) -> u64 {
@@ -67,6 +74,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_plain_state_stays(spsr: u64) {
+            prop_assert_eq!(is_plain(spsr), spsr & 1 << 4 == 0 && behind(spsr) == spsr);
+        }
+
         #[test]
         fn neither_mode_nor_flags_nor_masks_change(spsr: u64) {
             let kept = 0xf180_03ff;

@@ -1,9 +1,9 @@
 //! Accesses to emulated devices: which one, what it says, whom it wakes.
 
-use super::{irq, serial, timers};
+use super::{exit, irq, serial, timers};
 use crate::{
-    arch::guest::GuestRegs,
-    emul::vgic::Vgic,
+    arch::guest::{Exit, GuestRegs},
+    emul::vgic::Part,
     spec::{
         esr::DataAbort,
         gic::{GicVersion, gicc},
@@ -14,47 +14,67 @@ use crate::{
     vm::Vcpu,
 };
 
-/// Carries out a decoded access at `ipa`; false when no device answers it.
+/// Carries out a decoded access of a guest.
+type Device = fn(&mut Vcpu, &mut GuestRegs, DataAbort, Ipa) -> Exit;
+
+/// The device whose registers are at `ipa`.
 #[inline(always)]
-pub fn access(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> bool {
-    let width = abort.width();
-    let op = match abort.is_write() {
-        true => Op::Write(regs.get(abort.register()) & width.mask()),
-        false => Op::Read,
-    };
-    // Device memory faults unaligned accesses before stage 2 is asked, but a guest may map it as it likes.
-    if !ipa.is_aligned(width.bytes()) {
-        return false;
+pub fn at(ipa: Ipa) -> Option<Device> {
+    let inside = |window: Window| ipa.get().wrapping_sub(window.base.get()) < window.size;
+    if inside(machine::UART) {
+        Some(|vcpu, regs, abort, ipa| on(vcpu, regs, abort, ipa, machine::UART, uart))
+    } else if inside(machine::GICD) || inside(machine::GICR) {
+        Some(gic)
+    } else if inside(machine::GICC) {
+        Some(|vcpu, regs, abort, ipa| on(vcpu, regs, abort, ipa, machine::GICC, cpu_interface))
+    } else if inside(machine::RTC) {
+        Some(|vcpu, regs, abort, ipa| on(vcpu, regs, abort, ipa, machine::RTC, rtc))
+    } else {
+        None
     }
-    let at = |window: Window| Access {
+}
+
+/// Has `device`, at `window`, carry out an access.
+#[inline(always)]
+fn on(
+    vcpu: &mut Vcpu,
+    regs: &mut GuestRegs,
+    abort: DataAbort,
+    ipa: Ipa,
+    window: Window,
+    device: impl FnOnce(&mut Vcpu, Access) -> Result<u64, Abort>,
+) -> Exit {
+    let access = access(regs, abort, ipa, window);
+    exit::answered(regs, abort, access.and_then(|access| device(vcpu, access)))
+}
+
+/// The access as the device at `window` sees it. Device memory faults unaligned accesses before stage 2 is asked, but a guest
+/// may map it as it likes.
+#[inline(always)]
+fn access(regs: &GuestRegs, abort: DataAbort, ipa: Ipa, window: Window) -> Result<Access, Abort> {
+    let width = abort.width();
+    if !ipa.is_aligned(width.bytes()) {
+        return Err(Abort);
+    }
+    Ok(Access {
         offset: ipa.get() - window.base.get(),
         width,
-        op,
+        op: match abort.is_write() {
+            true => Op::Write(regs.get(abort.register()) & width.mask()),
+            false => Op::Read,
+        },
+    })
+}
+
+/// The interrupt controller's distributor and redistributors.
+fn gic(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> Exit {
+    let (part, window) = match ipa < machine::GICR.base {
+        true => (Part::Distributor, machine::GICD),
+        false => (Part::Redistributors, machine::GICR),
     };
-    let answer = match ipa {
-        ipa if inside(machine::GICD, ipa) => distributor(vcpu, at(machine::GICD)),
-        ipa if inside(machine::GICR, ipa) => redistributor(vcpu, at(machine::GICR)),
-        ipa if inside(machine::GICC, ipa) => cpu_interface(vcpu, at(machine::GICC)),
-        ipa if inside(machine::UART, ipa) => uart(vcpu, at(machine::UART)),
-        ipa if inside(machine::RTC, ipa) => rtc(vcpu, at(machine::RTC)),
-        _ => Err(Abort),
-    };
-    if let (Ok(value), Op::Read) = (answer, op) {
-        regs.set(abort.register(), abort.extend(value));
-    }
-    answer.is_ok()
-}
-
-fn inside(window: Window, ipa: Ipa) -> bool {
-    ipa.get().wrapping_sub(window.base.get()) < window.size
-}
-
-fn distributor(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
-    irq::access(vcpu, access, Vgic::distributor)
-}
-
-fn redistributor(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
-    irq::access(vcpu, access, Vgic::redistributor)
+    on(vcpu, regs, abort, ipa, window, |vcpu, access| {
+        irq::access(vcpu, part, access)
+    })
 }
 
 /// A GICv2's CPU interface is the board's GICV but for the page that holds GICC_DIR, where everything else is reserved
@@ -78,9 +98,7 @@ fn uart(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
         let effect = uart.access(access)?;
         // Under the device's lock: levels reach the interrupt controller in the order in which they arose.
         if let Some(line) = effect.line {
-            irq::on_vgic(vcpu, |vgic, id| {
-                vgic.set_line(machine::UART_INTID, id, line)
-            });
+            irq::set_line(vcpu, machine::UART_INTID, line);
         }
         effect
     };
@@ -97,9 +115,7 @@ fn rtc(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
     let effect = {
         let mut rtc = vm.rtc.lock();
         let effect = rtc.access(access, timers::seconds())?;
-        irq::on_vgic(vcpu, |vgic, id| {
-            vgic.set_line(machine::RTC_INTID, id, effect.line)
-        });
+        irq::set_line(vcpu, machine::RTC_INTID, effect.line);
         effect
     };
     // The alarm may be another one now: vCPU 0 looks after it.

@@ -1,14 +1,10 @@
 //! Synchronous exits: decode once, find the handler, apply what it has decided.
 
-use super::{
-    devices, firmware, lifecycle,
-    outcome::{Exit, Outcome},
-    sysregs,
-};
+use super::{devices, firmware, irq, lifecycle, outcome::Outcome, sysregs};
 use crate::{
     arch::{
         el1,
-        guest::{self, GuestRegs},
+        guest::{self, Exit, GuestRegs},
         regs,
     },
     emul::{
@@ -18,16 +14,27 @@ use crate::{
     },
     spec::{
         esr::{self, DataAbort, Fault, InstrAbort, Syndrome},
-        machine::RAM_BASE,
+        gic::{GicVersion, SgiRegister},
         translation::PAGE,
     },
-    types::Ipa,
+    types::{Abort, Ipa},
     vm::Vcpu,
 };
 
-/// Whether a firmware call is only a question that is answered here: in registers, the shortest of all traps.
+/// A synchronous exception from the guest. What is frequent and short comes first, and makes do with the registers that
+/// are saved at once; the rest wants the frame to be whole.
 #[inline(always)]
-pub fn answers(vcpu: &Vcpu, regs: &mut GuestRegs, syndrome: u64) -> bool {
+pub fn on_sync(vcpu: &mut Vcpu, regs: &mut GuestRegs, is_whole: bool) -> Exit {
+    let syndrome = guest::syndrome();
+    match answers(vcpu, regs, syndrome) {
+        true => Exit::Resume,
+        false => on_trap(vcpu, regs, syndrome, is_whole),
+    }
+}
+
+/// Whether it was a firmware call that is only a question, which is answered here: in registers, the shortest of all traps.
+#[inline(always)]
+fn answers(vcpu: &Vcpu, regs: &mut GuestRegs, syndrome: u64) -> bool {
     if syndrome & !esr::HVC_OR_SMC != esr::HVC_0 & !esr::HVC_OR_SMC {
         return false;
     }
@@ -36,33 +43,78 @@ pub fn answers(vcpu: &Vcpu, regs: &mut GuestRegs, syndrome: u64) -> bool {
     };
     regs.set_result(x0);
     if syndrome != esr::HVC_0 {
-        skip(A64_INSTRUCTION);
+        skip();
     }
     true
 }
 
-/// A synchronous exception from the guest. An access to an emulated device comes first, as the most frequent one.
-pub fn on_sync(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
-    let (syndrome, far, hpfar) = (
-        guest::syndrome(),
-        guest::fault_address(),
-        guest::fault_ipa(),
-    );
-    if let Some((abort, ipa)) = esr::device_access(syndrome, far, hpfar)
-        && ipa < RAM_BASE
-        && (!far.is_multiple_of(PAGE) || !is_stage_1_fault(abort, far))
-        && devices::access(vcpu, regs, abort, ipa)
+/// Who handles any other exception. The handlers are called last, so that each has a stack frame as large as it needs.
+#[inline(never)]
+fn on_trap(vcpu: &mut Vcpu, regs: &mut GuestRegs, syndrome: u64, is_whole: bool) -> Exit {
+    let has = |gpr| is_whole || GuestRegs::always_has(gpr);
+    let far = guest::fault_address();
+    if let Some((abort, ipa)) = esr::device_access(syndrome, far, guest::fault_ipa())
+        && let Some(device) = devices::at(ipa)
     {
-        skip(esr::instruction_bytes(syndrome));
-        return Exit::Resume;
+        if !has(abort.register()) {
+            return Exit::Whole;
+        }
+        if far.is_multiple_of(PAGE) {
+            return at_page(vcpu, regs, abort, ipa);
+        }
+        return device(vcpu, regs, abort, ipa);
     }
-    handle(vcpu, regs)
+    if syndrome & !esr::RT == esr::ICC_SGI1R_WRITE
+        && has(esr::rt(syndrome))
+        && vcpu.vm.gic.version() == GicVersion::V3
+    {
+        return sgi1r(vcpu, regs.get(esr::rt(syndrome)));
+    }
+    handle(vcpu, regs, syndrome, is_whole)
 }
 
-fn handle(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
-    let outcome = match Syndrome::decode(guest::syndrome()) {
+/// An access to the first register of a device's page, as it seems.
+#[inline(never)]
+fn at_page(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> Exit {
+    match devices::at(ipa) {
+        Some(device) if !is_stage_1_fault(abort, guest::fault_address()) => {
+            device(vcpu, regs, abort, ipa)
+        }
+        _ => Exit::Resume,
+    }
+}
+
+/// A write of `value` to ICC_SGI1R_EL1.
+fn sgi1r(vcpu: &mut Vcpu, value: u64) -> Exit {
+    irq::send_sgis(vcpu, SgiRegister::Sgi1r, value);
+    skip();
+    Exit::Resume
+}
+
+/// What has come of an access to a device: it is done, or the device does not answer.
+#[inline(always)]
+pub fn answered(regs: &mut GuestRegs, abort: DataAbort, answer: Result<u64, Abort>) -> Exit {
+    match answer {
+        Ok(value) => {
+            if !abort.is_write() {
+                regs.set(abort.register(), abort.extend(value));
+            }
+            skip();
+            Exit::Resume
+        }
+        Err(Abort) => no_device(abort),
+    }
+}
+
+/// Whatever comes less often, decoded in full.
+#[inline(never)]
+fn handle(vcpu: &mut Vcpu, regs: &mut GuestRegs, syndrome: u64, is_whole: bool) -> Exit {
+    let outcome = match Syndrome::decode(syndrome) {
         Syndrome::Hvc { imm } => firmware::call(vcpu, regs, imm),
         Syndrome::DataAbort(abort) => data_abort(vcpu, abort),
+        Syndrome::Sysreg(trap) if !is_whole && !GuestRegs::always_has(trap.rt()) => {
+            return Exit::Whole;
+        }
         Syndrome::Sysreg(trap) => sysregs::access(vcpu, regs, trap),
         // A trapped SMC has not been executed: its caller goes on behind it whatever it asked for.
         Syndrome::Smc { imm } => {
@@ -85,7 +137,7 @@ fn handle(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
 }
 
 /// An SError that arrived while the guest ran: nobody can say whose it is, so this VM alone ends.
-pub fn on_serror(vcpu: &mut Vcpu, _regs: &mut GuestRegs) -> Exit {
+pub fn on_serror(vcpu: &mut Vcpu) -> Exit {
     lifecycle::crash(
         vcpu.vm,
         format_args!("SError, ESR_EL2 {:#x}", guest::syndrome()),
@@ -98,6 +150,7 @@ fn apply(outcome: Outcome) -> Exit {
         Outcome::Advance => advance(),
         Outcome::Resume => {}
         Outcome::Inject(exception) => take_exception(exception),
+        Outcome::Renew => return Exit::Renew,
         Outcome::Park => return Exit::Park,
     }
     Exit::Resume
@@ -111,6 +164,17 @@ fn data_abort(vcpu: &Vcpu, abort: DataAbort) -> Outcome {
     {
         return Outcome::Resume;
     }
+    external_abort(abort)
+}
+
+/// A device does not answer the guest's access.
+#[cold]
+fn no_device(abort: DataAbort) -> Exit {
+    apply(external_abort(abort))
+}
+
+fn external_abort(abort: DataAbort) -> Outcome {
+    let far = guest::fault_address();
     Outcome::Inject(Exception::DataAbort {
         address: (!abort.far_invalid()).then_some(far),
         write: abort.is_write(),
@@ -142,16 +206,21 @@ fn provides(vcpu: &Vcpu, fault: Fault, ipa: Option<Ipa>) -> bool {
 
 /// Moves the guest behind the instruction that trapped.
 fn advance() {
-    skip(esr::instruction_bytes(guest::syndrome()));
-}
-
-/// Moves the guest behind an instruction of so many bytes.
-#[inline(always)]
-fn skip(bytes: u64) {
+    let bytes = esr::instruction_bytes(guest::syndrome());
     guest::set_return(
         guest::pc().wrapping_add(bytes),
         advance::behind(guest::pstate()),
     );
+}
+
+/// The same, at once in AArch64 state with nothing in PSTATE that an instruction ends.
+#[inline(always)]
+fn skip() {
+    if advance::is_plain(guest::pstate()) {
+        guest::set_pc(guest::pc().wrapping_add(A64_INSTRUCTION));
+    } else {
+        advance();
+    }
 }
 
 /// Bytes of every instruction in AArch64 state.

@@ -1,13 +1,16 @@
 //! Physical interrupts, and what they mean for the vCPU that this CPU runs.
 
-use super::{machine, outcome::Exit, serial, timers};
+use super::{machine, serial, timers};
 use crate::{
-    arch::{self, guest::GuestRegs},
-    emul::vgic::{ListRegs, Reply, Vgic},
+    arch::{self, guest::Exit},
+    emul::vgic::{ListRegs, Part, Vgic},
     hw::gic::{Gic, Taken},
-    spec::{gic::ich_hcr, machine::VIRTUAL_TIMER_INTID},
+    spec::{
+        gic::{SgiRegister, SgiRequest, ich_hcr},
+        machine::VIRTUAL_TIMER_INTID,
+    },
     sync::MutexGuard,
-    types::{Abort, Access, VcpuId, VcpuSet},
+    types::{Abort, Access, VcpuSet},
     vm::{self, Vcpu},
 };
 use core::ops::RangeInclusive;
@@ -22,12 +25,16 @@ pub const HYPERVISOR_TIMER: u32 = 26;
 const SPECIAL: RangeInclusive<u32> = 1020..=1023;
 
 /// An interrupt while the guest ran. One is handled; a further one traps again.
-pub fn on_irq(vcpu: &mut Vcpu, _regs: &mut GuestRegs) -> Exit {
-    handle(vcpu, vcpu.vm.gic.acknowledge());
-    if vcpu.vm.firmware.power.stopping().is_some() {
-        Exit::Park
-    } else {
-        Exit::Resume
+#[inline(always)]
+pub fn on_irq(vcpu: &mut Vcpu) -> Exit {
+    let taken = vcpu.vm.gic.acknowledge();
+    match taken.intid {
+        VIRTUAL_TIMER => virtual_timer(vcpu, taken),
+        _ => handle(vcpu, taken),
+    }
+    match vcpu.vm.firmware.power.stopping() {
+        None => Exit::Resume,
+        Some(_) => Exit::Park,
     }
 }
 
@@ -45,20 +52,20 @@ pub fn drain(vcpu: &mut Vcpu) {
 /// Takes one interrupt on behalf of the vCPU of this CPU.
 fn handle(vcpu: &mut Vcpu, taken: Taken) {
     match taken.intid {
-        // Stays active until the guest deactivates it through its list register.
-        VIRTUAL_TIMER => {
-            vcpu.vm.gic.drop_priority(taken);
-            on_vgic(vcpu, |vgic, id| {
-                vgic.set_line(VIRTUAL_TIMER_INTID, id, true)
-            });
-            return;
-        }
+        VIRTUAL_TIMER => return virtual_timer(vcpu, taken),
         HYPERVISOR_TIMER | vm::KICK => refresh(vcpu),
         intid if SPECIAL.contains(&intid) => return,
         intid if intid == machine::get().maintenance => refresh_lists(vcpu),
         _ => return handle_alone(taken),
     }
     finish(vcpu.vm.gic, taken);
+}
+
+/// The guest's own timer: its interrupt stays active until the guest deactivates it through its list register.
+#[inline(always)]
+fn virtual_timer(vcpu: &mut Vcpu, taken: Taken) {
+    vcpu.vm.gic.drop_priority(taken);
+    set_line(vcpu, VIRTUAL_TIMER_INTID, true);
 }
 
 /// Handles all interrupts that are pending on a CPU without a vCPU.
@@ -101,29 +108,55 @@ pub fn refresh(vcpu: &mut Vcpu) {
     refresh_lists(vcpu);
 }
 
-/// Changes the VM's interrupt controller on behalf of the vCPU of this CPU; `change` says whose list registers
-/// are out of date for it.
-pub fn on_vgic(vcpu: &mut Vcpu, change: impl FnOnce(&mut Vgic, VcpuId) -> VcpuSet) {
+/// The input line of an interrupt of the vCPU of this CPU, or of an SPI, is at `level`.
+pub fn set_line(vcpu: &mut Vcpu, intid: u32, level: bool) {
     let mut vgic = vcpu.vm.vgic.lock();
-    let kick = change(&mut vgic, vcpu.id);
+    let kick = vgic.set_line(intid, vcpu.id, level);
+    deliver(vcpu, vgic, kick, intid);
+}
+
+/// The guest has written `value` to `register`, to request an SGI of CPUs of its own.
+#[inline(always)]
+pub fn send_sgis(vcpu: &mut Vcpu, register: SgiRegister, value: u64) {
+    let request = SgiRequest::decode(value, vcpu.id, vcpu.vm.config.cpus);
+    if !request.targets.is_empty() {
+        request_sgi(vcpu, register, request);
+    }
+}
+
+fn request_sgi(vcpu: &mut Vcpu, register: SgiRegister, request: SgiRequest) {
+    let mut vgic = vcpu.vm.vgic.lock();
+    let kick = vgic.request_sgi(register, request);
+    deliver(vcpu, vgic, kick, request.intid);
+}
+
+/// Has the vCPUs in `kick` find out about `intid`: others by looking, this one at once.
+fn deliver(vcpu: &mut Vcpu, mut vgic: MutexGuard<Vgic>, mut kick: VcpuSet, intid: u32) {
+    let gic = vcpu.vm.gic;
+    if kick.contains(vcpu.id)
+        && let Some((slot, lr)) =
+            vgic.hand_over_one(vcpu.id, intid, &mut vcpu.list_regs, || gic.empty_lists())
+    {
+        gic.write_list(slot, lr);
+        kick = kick.without(vcpu.id);
+    }
     if !kick.is_empty() {
         settle(vcpu, vgic, kick);
     }
 }
 
 /// An access of the guest to its interrupt controller's registers.
-pub fn access(
-    vcpu: &mut Vcpu,
-    at: Access,
-    registers: impl FnOnce(&mut Vgic, VcpuId, Access) -> Result<Reply, Abort>,
-) -> Result<u64, Abort> {
-    let vm = vcpu.vm;
-    let mut vgic = vm.vgic.lock();
-    let folded = match Vgic::looks_at_state(at.offset) {
+#[inline(always)]
+pub fn access(vcpu: &mut Vcpu, part: Part, at: Access) -> Result<u64, Abort> {
+    let mut vgic = vcpu.vm.vgic.lock_in_line();
+    let Some(found) = vgic.find(part, vcpu.id, at.offset)? else {
+        return Ok(0);
+    };
+    let folded = match found.is_state() {
         true => fold(vcpu, &mut vgic),
         false => VcpuSet::EMPTY,
     };
-    let reply = registers(&mut vgic, vcpu.id, at);
+    let reply = vgic.access(&found, at);
     let kick = folded.union(reply.map_or(VcpuSet::EMPTY, |reply| reply.kick));
     if !kick.is_empty() {
         settle(vcpu, vgic, kick);

@@ -1,16 +1,6 @@
-//! What comes of a trap: what a handler decides, and what vectors.S is told.
+//! What comes of a trap: what a handler decides.
 
 use crate::emul::inject::Exception;
-
-/// What vectors.S does after a handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub enum Exit {
-    /// Back into the guest.
-    Resume = 0,
-    /// Out of the guest: the vCPU parks.
-    Park = 1,
-}
 
 /// What a handler has decided. Nobody else changes the guest's PC or PSTATE because of a trap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +11,8 @@ pub enum Outcome {
     Advance,
     /// The guest takes an exception.
     Inject(Exception),
+    /// Go on where ELR_EL2 points, with none of the former registers.
+    Renew,
     /// The vCPU leaves the guest.
     Park,
 }

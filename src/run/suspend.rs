@@ -34,6 +34,7 @@ pub fn suspend(vcpu: &mut Vcpu, regs: &mut GuestRegs, depth: Depth) -> Outcome {
     if let Some(entry) = power.wake(vcpu.id, timers::microseconds(ticks)) {
         irq::resume(vcpu);
         vcpu::reset(regs, entry);
+        return Outcome::Renew;
     }
     Outcome::Resume
 }

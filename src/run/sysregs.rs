@@ -29,7 +29,7 @@ pub fn access(vcpu: &mut Vcpu, regs: &mut GuestRegs, trap: SysregTrap) -> Outcom
         Ok(Answer::Ignored) => {}
         Ok(Answer::Timer(register)) => timer(vcpu, regs, trap, register, op),
         Ok(Answer::Sgi { register, value }) => {
-            irq::on_vgic(vcpu, |vgic, id| vgic.send_sgi(id, register, value));
+            irq::send_sgis(vcpu, register, value);
         }
         Ok(Answer::Deactivate(intid)) => irq::deactivate(vcpu, intid),
         Err(_) => return Outcome::Inject(Exception::Undefined),

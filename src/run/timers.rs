@@ -40,14 +40,11 @@ pub fn update(vcpu: &mut Vcpu) {
     let now = el1::counter();
     let line = vcpu.physical_timer.line(now);
     let virtual_line = el1::cntv_ctl() & CNTV_LINE == ENABLE | ISTATUS;
-    irq::on_vgic(vcpu, |vgic, id| {
-        let kick = vgic.set_line(PHYSICAL_TIMER_INTID, id, line);
-        // The guest may have moved or masked its virtual timer without taking the interrupt.
-        match virtual_line {
-            true => kick,
-            false => kick.union(vgic.set_line(VIRTUAL_TIMER_INTID, id, false)),
-        }
-    });
+    irq::set_line(vcpu, PHYSICAL_TIMER_INTID, line);
+    // The guest may have moved or masked its virtual timer without taking the interrupt.
+    if !virtual_line {
+        irq::set_line(vcpu, VIRTUAL_TIMER_INTID, false);
+    }
     // While the line is up there is nothing to wait for but the guest.
     let timer = vcpu.physical_timer.deadline().filter(|_| !line);
     let rtc = match vcpu.id {
@@ -72,7 +69,7 @@ pub fn update(vcpu: &mut Vcpu) {
 fn update_rtc(vcpu: &mut Vcpu) -> Option<u64> {
     let mut rtc = vcpu.vm.rtc.lock();
     let line = rtc.advance(seconds());
-    irq::on_vgic(vcpu, |vgic, id| vgic.set_line(RTC_INTID, id, line));
+    irq::set_line(vcpu, RTC_INTID, line);
     let deadline = rtc.deadline();
     deadline.map(|seconds| seconds.saturating_mul(frequency()))
 }

@@ -53,6 +53,16 @@ pub const HVC_0: u64 = 0x5a00_0000;
 /// What ESR_EL2 differs by after `smc #0`: EC 0x17.
 pub const HVC_OR_SMC: u64 = 1 << 26;
 
+/// The field of ESR_EL2 that names the register of a trapped MSR or MRS.
+pub const RT: u64 = 0x1f << 5;
+/// ESR_EL2 after a trapped MSR to ICC_SGI1R_EL1 but for [`RT`]: EC 0x18, IL, and the register, S3_0_C12_C11_5.
+pub const ICC_SGI1R_WRITE: u64 = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
+
+/// The register of a trapped MSR or MRS.
+pub const fn rt(esr: u64) -> Gpr {
+    SysregTrap(esr).rt()
+}
+
 impl Syndrome {
     /// Decodes a value of ESR_EL2. HVC is tested first because it is the call that guests make most and
     /// whose cost is measured; calling the rest cold keeps the compiler from sorting it in between.
@@ -279,14 +289,18 @@ impl DataAbort {
 
     /// What a load leaves in its register: `value`, of which the bits of the width count, extended by
     /// its sign or by zero, and cut to the register's width.
-    #[inline]
+    #[inline(always)]
     pub const fn extend(self, value: u64) -> u64 {
+        if self.sign_extends() {
+            return self.extend_sign(value);
+        }
+        value & self.width().mask()
+    }
+
+    #[cold]
+    const fn extend_sign(self, value: u64) -> u64 {
         let unused = 64 - 8 * self.width().bytes();
-        let extended = if self.sign_extends() {
-            ((value << unused) as i64 >> unused) as u64
-        } else {
-            value << unused >> unused
-        };
+        let extended = ((value << unused) as i64 >> unused) as u64;
         if self.is_64_bit() {
             extended
         } else {

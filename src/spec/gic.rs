@@ -3,6 +3,8 @@
 //! GICv3 by IHI0069H, GICv2 by IHI0048B. What a register does is the emulation's and the driver's
 //! business; here is only how it looks.
 
+use crate::types::{MAX_VCPUS, Mpidr, VcpuId, VcpuSet};
+
 /// Which architecture a GIC follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GicVersion {
@@ -150,6 +152,8 @@ pub mod gich {
     pub const VTR: u64 = 0x0004;
     /// Virtual Machine Control Register: [`super::ich_vmcr`].
     pub const VMCR: u64 = 0x0008;
+    /// Empty List Register Status Register, of the first 32.
+    pub const ELRSR: u64 = 0x0030;
     /// Active Priorities Register.
     pub const APR: u64 = 0x00f0;
     /// List Registers.
@@ -281,6 +285,11 @@ impl ListRegister {
         Self(self.0 | (cpu as u64 & 7) << 32)
     }
 
+    /// The same interrupt when it is neither pending nor active any more.
+    pub const fn ended(self) -> Self {
+        Self(self.0 & !(Self::PENDING | Self::ACTIVE))
+    }
+
     /// Virtual INTID.
     pub const fn intid(self) -> u32 {
         self.0 as u32
@@ -366,29 +375,37 @@ pub enum SgiRegister {
 pub struct SgiRequest {
     /// 0 to 15.
     pub intid: u32,
-    /// IRM: every CPU but the one that asks; the other fields then mean nothing.
-    pub others: bool,
-    /// Aff3.Aff2.Aff1 as in MPIDR_EL1, and in Aff0 the CPU that bit 0 of `list` stands for.
-    pub first: u64,
-    /// The CPUs that follow, one bit each.
-    pub list: u16,
+    /// Of whom.
+    pub targets: VcpuSet,
 }
 
 impl SgiRequest {
-    /// Takes the register's value apart; reserved bits are ignored.
-    pub const fn decode(value: u64) -> Self {
-        let aff3 = value >> 48 & 0xff;
-        let range = value >> 44 & 0xf;
-        let aff2 = value >> 32 & 0xff;
-        let aff1 = value >> 16 & 0xff;
+    /// IRM: every CPU but the one that asks; the fields below then mean nothing.
+    const OTHERS: u64 = 1 << 40;
+    /// Aff3, RS, Aff2 and all but the lowest bit of Aff1: 0 in the affinity of every vCPU, of which 16 have one Aff1.
+    const NOBODY: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32 | 0xfe << 16;
+
+    /// Takes the value apart that vCPU `who` of `vcpus` has written; reserved bits are ignored.
+    #[inline(always)]
+    pub const fn decode(value: u64, who: VcpuId, vcpus: usize) -> Self {
+        let all = VcpuSet::first(vcpus);
+        let targets = if value & Self::OTHERS != 0 {
+            all.without(who)
+        } else if value & Self::NOBODY != 0 {
+            VcpuSet::EMPTY
+        } else {
+            let list = (value & 0xffff) << (value >> 12 & 0x10);
+            VcpuSet::from_bits(list as u32 & all.bits())
+        };
         Self {
             intid: (value >> 24 & 0xf) as u32,
-            others: value & 1 << 40 != 0,
-            first: aff3 << 32 | aff2 << 16 | aff1 << 8 | range << 4,
-            list: value as u16,
+            targets,
         }
     }
 }
+
+// The layout that [`Mpidr::of_vcpu`] gives the vCPUs is the one that is taken apart above.
+const _: () = assert!(MAX_VCPUS <= 32 && Mpidr::of_vcpu(VcpuId::new(31)).affinity() == 0x10f);
 
 #[cfg(test)]
 mod tests {
@@ -432,16 +449,24 @@ mod tests {
 
     #[test]
     fn an_sgi_request_names_a_cluster_and_sixteen_cpus() {
-        assert_eq!(
-            SgiRequest::decode(0x0004_1003_0502_8001),
-            SgiRequest {
-                intid: 5,
-                others: false,
-                first: 0x04_0003_0210,
-                list: 0x8001,
-            }
-        );
-        assert!(SgiRequest::decode(0x0000_0100_0300_0000).others);
+        let targets = |value, vcpus| {
+            SgiRequest::decode(value, VcpuId::new(1), vcpus)
+                .targets
+                .bits()
+        };
+        assert_eq!(SgiRequest::decode(0x0500_0000, VcpuId::new(0), 1).intid, 5);
+        assert_eq!(targets(0x0000_8003, 32), 0x8003);
+        assert_eq!(targets(0x0000_8003, 4), 0x0003);
+        // Aff1 = 1.
+        assert_eq!(targets(0x0001_8003, 32), 0x8003_0000);
+        assert_eq!(targets(0x0001_8003, 17), 0x0001_0000);
+        // Aff1 = 2, Aff2 = 1, RS = 1, Aff3 = 1: no vCPU.
+        for nobody in [0x2_0001, 1 << 32 | 1, 1 << 44 | 1, 1 << 48 | 1] {
+            assert_eq!(targets(nobody, 32), 0, "{nobody:#x}");
+        }
+        // IRM, whatever else.
+        assert_eq!(targets(1 << 40, 4), 0b1101);
+        assert_eq!(targets(0xff_0100_ff00_ffff, 32), !0b10);
     }
 
     #[test]

@@ -10,22 +10,32 @@
 #[cfg(not(shuttle))]
 mod imp {
     pub use core::sync::atomic;
+    use spin::mutex::{SpinMutex, SpinMutexGuard};
 
     /// Mutual exclusion by spinning; Arm ARM B2.12 exclusives, so memory must be cacheable.
-    pub struct Mutex<T>(spin::Mutex<T>);
+    pub struct Mutex<T>(SpinMutex<T>);
 
     /// Access to what a [`Mutex`] contains, for as long as it lives.
-    pub type MutexGuard<'a, T> = spin::MutexGuard<'a, T>;
+    pub type MutexGuard<'a, T> = SpinMutexGuard<'a, T>;
 
     impl<T> Mutex<T> {
         /// A free lock around `value`.
         pub const fn new(value: T) -> Self {
-            Self(spin::Mutex::new(value))
+            Self(SpinMutex::new(value))
         }
 
         /// Waits until the lock is free and takes it.
         pub fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock()
+        }
+
+        /// The same with its first attempt in line, for exits that are frequent.
+        #[inline(always)]
+        pub fn lock_in_line(&self) -> MutexGuard<'_, T> {
+            match self.0.try_lock_weak() {
+                Some(guard) => guard,
+                None => self.lock(),
+            }
         }
 
         /// Takes the lock if it is free, for those who must not wait (the panic path).
@@ -55,6 +65,11 @@ mod imp {
         /// Waits until the lock is free and takes it.
         pub fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().unwrap()
+        }
+
+        /// The same.
+        pub fn lock_in_line(&self) -> MutexGuard<'_, T> {
+            self.lock()
         }
 
         /// Takes the lock if it is free.

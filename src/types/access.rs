@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Width {
     /// 8 bits.
-    Byte,
+    Byte = 0,
     /// 16 bits.
     Half,
     /// 32 bits.
@@ -25,16 +25,13 @@ impl Width {
     }
 
     /// Size in bytes: 1, 2, 4 or 8.
+    #[inline(always)]
     pub const fn bytes(self) -> u64 {
-        match self {
-            Self::Byte => 1,
-            Self::Half => 2,
-            Self::Word => 4,
-            Self::Double => 8,
-        }
+        1 << self as u8
     }
 
     /// All ones in the bits that the access covers.
+    #[inline(always)]
     pub const fn mask(self) -> u64 {
         u64::MAX >> (64 - 8 * self.bytes())
     }

@@ -127,6 +127,15 @@ impl VcpuSet {
         Self(1u32.wrapping_shl(vcpu.0 as u32))
     }
 
+    /// The first `count` vCPUs, of [`MAX_VCPUS`] at most.
+    pub const fn first(count: usize) -> Self {
+        Self(if count < 32 {
+            (1 << count) - 1
+        } else {
+            u32::MAX
+        })
+    }
+
     /// Adds `vcpu`.
     pub const fn insert(&mut self, vcpu: VcpuId) {
         self.0 |= Self::one(vcpu).0;

@@ -38,6 +38,7 @@ use arrayvec::ArrayVec;
 use super::bank::{Bank, Groups, bit, each};
 use super::{At, BANKS, Cpu, MAX_LINKS, Vgic};
 use crate::spec::gic::{ListRegister, MAX_LRS, ich_hcr, ich_vmcr};
+use crate::spec::machine::SPI_BASE;
 use crate::types::{VcpuId, VcpuSet};
 
 /// One vCPU's list registers and what goes with them, between the hardware and the state.
@@ -123,6 +124,27 @@ impl ListRegs {
             .iter()
             .take(self.used)
             .any(|&lr| ListRegister::from_bits(lr).is_pending())
+    }
+
+    /// Whether all that the vCPU could take is in them, so that no maintenance interrupt is asked for (see the head of this
+    /// file).
+    const fn everything_fits(&self) -> bool {
+        !self.fresh && self.used == self.stale && self.hcr & !(ich_hcr::EN | ich_hcr::TDIR) == 0
+    }
+
+    /// Where an interrupt that has come may go, when those in `empty` hold none any more: the register that has had it,
+    /// or any. `None` when it is not done yet, or all are taken.
+    #[inline(always)]
+    fn slot_for(&self, intid: u32, is_listed: bool, empty: u16) -> Option<usize> {
+        let used = self.lr.iter().take(self.used);
+        if is_listed {
+            let slot = used
+                .map(|lr| *lr as u32)
+                .position(|listed| listed == intid)?;
+            return (empty >> slot & 1 != 0).then_some(slot);
+        }
+        let slot = (empty.trailing_zeros() as usize).min(self.used);
+        (slot < self.count).then_some(slot)
     }
 
     /// Puts `lr` into register `slot`.
@@ -234,6 +256,45 @@ impl Vgic {
             lrs.hcr |= ich_hcr::TDIR;
         }
         kick
+    }
+
+    /// The short way of one private interrupt that has just become deliverable, without fold and fill: into an empty list
+    /// register of those that `empty` finds (ICH_ELRSR_EL2; it is asked only if there is a use for it). What is to be
+    /// written where, or `None`: then fill.
+    ///
+    /// Fill would come to the same, for nothing else has changed: the rest stays in its list registers, and nothing
+    /// waits outside of them.
+    pub fn hand_over_one(
+        &mut self,
+        who: VcpuId,
+        intid: u32,
+        lrs: &mut ListRegs,
+        empty: impl FnOnce() -> u16,
+    ) -> Option<(usize, u64)> {
+        if intid >= SPI_BASE || !lrs.everything_fits() {
+            return None;
+        }
+        let groups = self.groups;
+        let mut view = self.view(who, 0)?;
+        let bit = bit(intid as usize);
+        let slot = lrs.slot_for(intid, view.bank.listed & bit != 0, empty())?;
+        let at = lrs.lr.get_mut(slot)?;
+        if slot < lrs.used {
+            // What it has held is over. An SPI may be due elsewhere now, which fill finds out.
+            let ended = ListRegister::from_bits(*at).ended();
+            if ended.intid() >= SPI_BASE {
+                return None;
+            }
+            view.take_back(ended);
+        }
+        if view.bank.ready(groups) & bit == 0 || view.bank.release != 0 {
+            return None;
+        }
+        let lr = view.hand_over(intid as usize, groups).bits();
+        *at = lr;
+        lrs.used = lrs.used.max(slot + 1);
+        lrs.stale = lrs.stale.max(lrs.used);
+        Some((slot, lr))
     }
 
     /// What this vCPU could take: active on it or deliverable to it.

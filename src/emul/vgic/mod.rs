@@ -2,7 +2,7 @@
 //! distributor of a GICv2 (IHI0048B), on one state.
 //!
 //! [`Vgic`] is all of a VM's interrupt state, as plain data under the VM's one vGIC lock. The guest
-//! works on it through registers ([`Vgic::distributor`], [`Vgic::redistributor`], [`Vgic::send_sgi`]),
+//! works on it through registers ([`Vgic::access`], [`Vgic::request_sgi`]),
 //! devices through [`Vgic::set_line`], and the hardware's virtual CPU interface through list
 //! registers, which [`Vgic::fold`] and [`Vgic::fill`] exchange with the state.
 //!
@@ -17,14 +17,15 @@
 //!    deactivates the physical INTIDs in `release`. On a CPU without TDIR, TC stands for it, which traps
 //!    ICC_CTLR, PMR and RPR as well.
 //!
-//! Do so when kicked and on a maintenance interrupt. A kick is a flag and an interrupt to that board
+//! Do so when kicked and on a maintenance interrupt. Where the kick is for one interrupt that the vCPU itself
+//! has caused or taken, [`Vgic::hand_over_one`] does for most. A kick is a flag and an interrupt to that board
 //! CPU; giving it twice is giving it once. Before a vCPU waits, is descheduled or goes off, `fold`
 //! alone, so that nobody waits for it; then `fill` before it runs again. A waiting vCPU that is kicked
 //! fills and, if [`ListRegs::wakes`], runs.
 //!
-//! - Before a guest's access with [`Vgic::looks_at_state`], and before [`Vgic::deactivate`], the
+//! - Before a guest's access to a register with [`Found::is_state`], and before [`Vgic::deactivate`], the
 //!   accessing vCPU folds, so that it sees what it did itself a moment ago.
-//! - Trapped ICC_SGI0R, SGI1R, ASGI1R: `send_sgi`. Trapped ICC_DIR_EL1 (EOImode 1 only): `deactivate`.
+//! - Trapped ICC_SGI0R, SGI1R, ASGI1R: `request_sgi`. Trapped ICC_DIR_EL1 (EOImode 1 only): `deactivate`.
 //! - A board interrupt that was [linked](Vgic::link): drop its priority, leave it active, and call
 //!   `set_line(.., true)`; `false` takes it back, should its source have fallen before the guest took it.
 //! - CPU_OFF: fold, then [`Vgic::reset_vcpu`]. CPU_ON: `reset_vcpu` and a new [`ListRegs`]; also
@@ -54,14 +55,15 @@ mod tests;
 mod view;
 
 use arrayvec::ArrayVec;
-use bank::{Bank, Groups, each};
+use bank::{Bank, Groups};
 
-use crate::spec::gic::{GicVersion, SgiRegister, SgiRequest, gicd};
+use crate::spec::gic::{GicVersion, SgiRegister, SgiRequest};
 use crate::spec::machine::{INTIDS, SPI_BASE};
-use crate::types::{MAX_VCPUS, Mpidr, VcpuId, VcpuSet};
+use crate::types::{MAX_VCPUS, VcpuId, VcpuSet};
 
 use legacy::Requests;
 pub use lists::ListRegs;
+pub use registers::{Found, Part};
 
 /// Banks of 32 interrupts: a vCPU's own, and the VM's SPIs.
 const BANKS: usize = INTIDS as usize / 32;
@@ -135,7 +137,7 @@ impl Cpu {
 /// The answer to an access.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// What a read reads.
+    /// What a read reads, in the bits of its width.
     pub value: u64,
     /// vCPUs whose list registers must be refreshed, the accessing one perhaps among them.
     pub kick: VcpuSet,
@@ -272,43 +274,22 @@ impl Vgic {
     /// The guest wrote an SGI request register (IHI0069H 12.2); whom to kick.
     ///
     /// With one Security state, ICC_SGI1R_EL1 requests SGIs of either group, the other two those of
-    /// Group 0 only: ICC_ASGI1R_EL1 asks for "the other" state's Group 1, which does not exist. The
-    /// range selector reaches Aff0 values above 15; no vCPU has one.
-    pub fn send_sgi(&mut self, who: VcpuId, register: SgiRegister, value: u64) -> VcpuSet {
-        let request = SgiRequest::decode(value);
+    /// Group 0 only: ICC_ASGI1R_EL1 asks for "the other" state's Group 1, which does not exist.
+    pub fn request_sgi(&mut self, register: SgiRegister, request: SgiRequest) -> VcpuSet {
+        let bit = 1 << (request.intid & 0xf);
+        let groups = self.groups;
         let mut kick = VcpuSet::EMPTY;
-        if request.others {
-            for vcpu in (0..self.vcpus as u8).map(VcpuId::new) {
-                if vcpu != who {
-                    self.request_sgi(vcpu, register, request.intid, &mut kick);
-                }
-            }
-            return kick;
-        }
-        // Consecutive values of Aff0 are consecutive vCPUs.
-        let first = Mpidr::from_affinity(request.first).and_then(|m| m.vcpu(MAX_VCPUS));
-        if let Some(first) = first {
-            for n in each(request.list.into()) {
-                let vcpu = VcpuId::new((first.index() + n) as u8);
-                if vcpu.index() < self.vcpus {
-                    self.request_sgi(vcpu, register, request.intid, &mut kick);
+        for vcpu in request.targets {
+            if let Some(Cpu { private, .. }) = self.cpus.get_mut(vcpu.index())
+                && (register == SgiRegister::Sgi1r || private.group1 & bit == 0)
+            {
+                let changed = private.set_pending(bit);
+                if changed & (private.listed | private.ready(groups)) != 0 {
+                    kick.insert(vcpu);
                 }
             }
         }
         kick
-    }
-
-    fn request_sgi(&mut self, vcpu: VcpuId, register: SgiRegister, sgi: u32, kick: &mut VcpuSet) {
-        let bit = 1 << sgi;
-        let groups = self.groups;
-        if let Some(Cpu { private, .. }) = self.cpus.get_mut(vcpu.index())
-            && (register == SgiRegister::Sgi1r || private.group1 & bit == 0)
-        {
-            let changed = private.set_pending(bit);
-            if changed & (private.listed | private.ready(groups)) != 0 {
-                kick.insert(vcpu);
-            }
-        }
     }
 
     /// The guest wrote `intid` to ICC_DIR_EL1 or GICC_DIR with EOImode 1 (trapped): deactivates it,
@@ -321,15 +302,6 @@ impl Vgic {
             word,
         };
         self.clear_active(at, bit)
-    }
-
-    /// Whether an access at this offset, of the distributor or a redistributor, looks at or changes
-    /// pending or active bits, which list registers may hold: fold first.
-    pub const fn looks_at_state(offset: u64) -> bool {
-        matches!(
-            offset & 0xffff,
-            gicd::ISPENDR..gicd::IPRIORITYR | gicd::CPENDSGIR..gicd::PIDR2_V2
-        )
     }
 }
 

@@ -7,32 +7,43 @@
 use super::bank::Bank;
 use super::{At, Reply, Vgic, control, interrupts, legacy};
 use crate::spec::gic::{GicVersion, gicd, gicr};
-use crate::spec::machine::{GICR_STRIDE, SPI_BASE};
+use crate::spec::machine::GICR_STRIDE;
 use crate::types::{Abort, Access, Op, VcpuId, VcpuSet, Width};
 
 /// A register, or a series of them that is counted by INTID.
 struct Register {
+    read: Read,
+    write: Write,
     /// Offset in its frame; of a series, where INTID 0's bits are or would be.
-    offset: u64,
+    offset: u16,
     /// Bytes of the whole series.
-    bytes: u64,
+    bytes: u16,
     /// Bytes that are read or written at once, less one.
-    unit: u64,
+    unit: u8,
     /// Widths of access, a bit each by their log2.
     widths: u8,
     /// Bits per interrupt as a power of two; [`SINGLE`] for a single register.
     per_intid: u8,
     /// Frames that have it, a bit each.
     frames: u8,
-    read: Read,
-    write: Write,
+    /// It looks at or changes pending or active bits, which list registers may hold.
+    is_state: bool,
 }
 
 type Read = fn(&Vgic, Site) -> Reply;
 type Write = fn(&mut Vgic, Site, Written) -> VcpuSet;
 
+/// Which registers a guest accesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The distributor's, by their offset from GICD_base.
+    Distributor,
+    /// The redistributors', by their offset from the first one's RD_base.
+    Redistributors,
+}
+
 /// Where registers lie.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Frame {
     /// The distributor of a GICv2; private interrupts are banked.
     Legacy,
@@ -104,14 +115,15 @@ impl Written {
 
 const fn register(frames: u8, offset: u64, read: Read, write: Write) -> Register {
     Register {
-        offset,
+        read,
+        write,
+        offset: offset as u16,
         bytes: 4,
         unit: 3,
         widths: WORD,
         per_intid: SINGLE,
         frames,
-        read,
-        write,
+        is_state: false,
     }
 }
 
@@ -119,7 +131,7 @@ impl Register {
     /// A series for INTIDs 0 to 1023, `1 << bits` bits each.
     const fn series(self, bits: u8) -> Self {
         Self {
-            bytes: 1024 << bits >> 3,
+            bytes: (1024 << bits >> 3) as u16,
             per_intid: bits,
             ..self
         }
@@ -129,6 +141,13 @@ impl Register {
     const fn of_sgis(self) -> Self {
         Self {
             bytes: self.bytes / 64,
+            ..self
+        }
+    }
+
+    const fn of_state(self) -> Self {
+        Self {
+            is_state: true,
             ..self
         }
     }
@@ -149,28 +168,25 @@ impl Register {
         }
     }
 
-    /// Whether it has an offset in a frame.
+    /// How far an offset is from its start; `None` when it is outside.
     #[inline(always)]
-    const fn is_at(&self, frame: Frame, offset: u64) -> bool {
-        let (start, end) = self.extent(frame);
-        offset.wrapping_sub(start) < end - start
+    const fn reach(&self, offset: u64) -> Option<u64> {
+        let within = offset.wrapping_sub(self.offset as u64);
+        if within < self.bytes as u64 {
+            Some(within)
+        } else {
+            None
+        }
     }
 
-    /// The offsets that it has in a frame.
-    const fn extent(&self, frame: Frame) -> (u64, u64) {
-        let end = self.offset + self.bytes;
-        if self.frames & 1 << frame as u8 == 0 {
-            return (0, 0);
-        }
-        let shared = match self.per_intid {
-            SINGLE => return (self.offset, end),
-            bits => self.offset + ((SPI_BASE as u64) << bits >> 3),
-        };
-        match frame {
-            Frame::Distributor => (shared, end),
-            Frame::Private => (self.offset, shared),
-            Frame::Legacy | Frame::Redistributor => (self.offset, end),
-        }
+    /// Whether it is there in a frame for the interrupts of bank `word`: with affinity routing private ones have theirs in
+    /// the redistributor alone.
+    #[inline(always)]
+    const fn is_in(&self, frame: Frame, word: u8) -> bool {
+        const OF_PRIVATE: u8 = V2 | RD | 1 << Frame::Private as u8;
+        const OF_SPIS: u8 = V2 | V3;
+        let frames = if word == 0 { OF_PRIVATE } else { OF_SPIS };
+        frames & 1 << frame as u8 != 0 || self.per_intid == SINGLE
     }
 }
 
@@ -184,10 +200,18 @@ static REGISTERS: [Register; 23] = {
         register(ALL, gicd::IGROUPR, i::read_group, i::write_group).series(0),
         register(ALL, gicd::ISENABLER, i::read_enabled, i::enable).series(0),
         register(ALL, gicd::ICENABLER, i::read_enabled, i::disable).series(0),
-        register(ALL, gicd::ISPENDR, i::read_pending, i::set_pending).series(0),
-        register(ALL, gicd::ICPENDR, i::read_pending, i::clear_pending).series(0),
-        register(ALL, gicd::ISACTIVER, i::read_active, i::set_active).series(0),
-        register(ALL, gicd::ICACTIVER, i::read_active, i::clear_active).series(0),
+        register(ALL, gicd::ISPENDR, i::read_pending, i::set_pending)
+            .series(0)
+            .of_state(),
+        register(ALL, gicd::ICPENDR, i::read_pending, i::clear_pending)
+            .series(0)
+            .of_state(),
+        register(ALL, gicd::ISACTIVER, i::read_active, i::set_active)
+            .series(0)
+            .of_state(),
+        register(ALL, gicd::ICACTIVER, i::read_active, i::clear_active)
+            .series(0)
+            .of_state(),
         register(ALL, gicd::IPRIORITYR, i::read_priority, i::write_priority)
             .series(3)
             .bytewise(),
@@ -199,11 +223,13 @@ static REGISTERS: [Register; 23] = {
         register(V2, gicd::CPENDSGIR, l::read_sources, l::clear_sources)
             .series(3)
             .of_sgis()
-            .bytewise(),
+            .bytewise()
+            .of_state(),
         register(V2, gicd::SPENDSGIR, l::read_sources, l::set_sources)
             .series(3)
             .of_sgis()
-            .bytewise(),
+            .bytewise()
+            .of_state(),
         register(V2, gicd::PIDR2_V2, c::read_pidr2, ignore),
         register(RD, gicr::CTLR, c::read_redistributor_ctlr, ignore),
         register(RD, gicr::IIDR, c::read_iidr, ignore),
@@ -238,14 +264,10 @@ const fn first(frame: Frame) -> [u8; PLACES] {
     let mut first = [0; PLACES];
     let mut row = REGISTERS.len();
     while row > 0 {
-        let (start, end) = REGISTERS[row - 1].extent(frame);
-        let mut offset = start & !3;
-        while offset < NEAR && offset < end {
-            if offset < BLOCK {
-                first[(offset / 4) as usize] = row as u8;
-            } else {
-                first[(WORDS + offset / BLOCK) as usize] = row as u8;
-            }
+        let Register { offset, bytes, .. } = REGISTERS[row - 1];
+        let (mut offset, end) = (offset as u64, offset as u64 + bytes as u64);
+        while REGISTERS[row - 1].frames & 1 << frame as u8 != 0 && offset < NEAR && offset < end {
+            first[place_of(offset) as usize] = row as u8;
             offset += 4;
         }
         row -= 1;
@@ -253,89 +275,121 @@ const fn first(frame: Frame) -> [u8; PLACES] {
     first
 }
 
-/// The register at an offset.
+/// Where [`FIRST`] has an offset below [`NEAR`].
 #[inline(always)]
-fn look_up(frame: Frame, offset: u64) -> Option<&'static Register> {
-    if offset >= NEAR {
-        let mut far = REGISTERS.iter().rev().take_while(|row| row.offset >= NEAR);
-        return far.find(|row| row.is_at(frame, offset));
+const fn place_of(offset: u64) -> u64 {
+    if offset < BLOCK {
+        offset / 4
+    } else {
+        WORDS + offset / BLOCK
     }
-    let place = match offset {
-        0..BLOCK => offset / 4,
-        _ => WORDS + offset / BLOCK,
-    };
-    let number = *FIRST.get(frame as usize)?.get(place as usize)?;
-    let rows = REGISTERS.get(usize::from(number).checked_sub(1)?..)?;
-    rows.iter().find(|row| row.is_at(frame, offset))
+}
+
+/// The register at an offset of a frame, and how far in it that is.
+#[inline(always)]
+fn look_up(frame: Frame, offset: u64) -> Option<(&'static Register, u64)> {
+    if offset >= NEAR {
+        return look_up_far(frame, offset);
+    }
+    let places = FIRST.get(frame as usize)?;
+    let number = usize::from(*places.get(place_of(offset) as usize)?);
+    let row = REGISTERS.get(number.checked_sub(1)?)?;
+    match row.reach(offset) {
+        Some(within) => Some((row, within)),
+        None => search(frame, offset, number),
+    }
+}
+
+/// The few above.
+#[cold]
+fn look_up_far(frame: Frame, offset: u64) -> Option<(&'static Register, u64)> {
+    let far = REGISTERS.iter().position(|row| row.offset >= NEAR as u16)?;
+    search(frame, offset, far)
+}
+
+/// Of the rows from number `from` on, the one at an offset of a frame.
+#[cold]
+fn search(frame: Frame, offset: u64, from: usize) -> Option<(&'static Register, u64)> {
+    let rows = REGISTERS.get(from..)?.iter();
+    let mut rows = rows.filter(|row| row.frames & 1 << frame as u8 != 0);
+    rows.find_map(|row| Some((row, row.reach(offset)?)))
+}
+
+/// A register that a guest accesses, and a place in it.
+#[derive(Clone, Copy)]
+pub struct Found {
+    row: &'static Register,
+    site: Site,
+    /// Bytes of its unit in front of the access.
+    skipped: u8,
+}
+
+impl Found {
+    /// Whether the access looks at or changes pending or active bits, which list registers may hold: fold first.
+    pub const fn is_state(&self) -> bool {
+        self.row.is_state
+    }
 }
 
 impl Vgic {
-    /// The guest accesses the distributor at an offset from GICD_base.
-    pub fn distributor(&mut self, who: VcpuId, access: Access) -> Result<Reply, Abort> {
-        let frame = match self.version {
-            GicVersion::V2 => Frame::Legacy,
-            GicVersion::V3 => Frame::Distributor,
+    /// Where `who` gets to at an offset. `Ok(None)` is reserved, RES0 at any width. An error: there is nothing, behind the
+    /// last vCPU's redistributor or in a GICv2.
+    #[inline(always)]
+    pub fn find(&self, part: Part, who: VcpuId, offset: u64) -> Result<Option<Found>, Abort> {
+        let (frame, vcpu, offset) = match (part, self.version) {
+            (Part::Distributor, GicVersion::V3) => (Frame::Distributor, who, offset),
+            (Part::Distributor, GicVersion::V2) => (Frame::Legacy, who, offset),
+            (Part::Redistributors, GicVersion::V3) => {
+                let number = offset / GICR_STRIDE;
+                if number >= self.vcpus as u64 {
+                    return Err(Abort);
+                }
+                let frame = match offset & gicr::SGI_BASE {
+                    0 => Frame::Redistributor,
+                    _ => Frame::Private,
+                };
+                (frame, VcpuId::new(number as u8), offset % gicr::SGI_BASE)
+            }
+            (Part::Redistributors, GicVersion::V2) => return Err(Abort),
         };
-        self.access(frame, who, who, access)
-    }
-
-    /// The guest accesses a redistributor at an offset from the first one's RD_base. There is nothing
-    /// behind the last vCPU's, nor in a GICv2.
-    pub fn redistributor(&mut self, who: VcpuId, access: Access) -> Result<Reply, Abort> {
-        let number = access.offset / GICR_STRIDE;
-        if self.version == GicVersion::V2 || number >= self.vcpus as u64 {
-            return Err(Abort);
-        }
-        let frame = match access.offset & gicr::SGI_BASE {
-            0 => Frame::Redistributor,
-            _ => Frame::Private,
+        let Some((row, within)) = look_up(frame, offset) else {
+            return Ok(None);
         };
-        let offset = access.offset % gicr::SGI_BASE;
-        let vcpu = VcpuId::new(number as u8);
-        self.access(frame, who, vcpu, Access { offset, ..access })
+        let skipped = within as u8 & row.unit;
+        let intid = ((within - u64::from(skipped)) << 3 >> (row.per_intid & SINGLE)) as u16;
+        let word = (intid / 32) as u8;
+        let at = At { who, vcpu, word };
+        let site = Site { at, intid };
+        Ok(row
+            .is_in(frame, word)
+            .then_some(Found { row, site, skipped }))
     }
 
     /// Reads or writes the accessed part of a unit.
-    fn access(
-        &mut self,
-        frame: Frame,
-        who: VcpuId,
-        vcpu: VcpuId,
-        access: Access,
-    ) -> Result<Reply, Abort> {
-        let Some(row) = look_up(frame, access.offset) else {
-            return Ok(Reply::default());
-        };
-        let within = access.offset.wrapping_sub(row.offset);
-        let width = access.width;
-        if row.widths & 1 << width as u8 == 0 || within & (width.bytes() - 1) != 0 {
+    #[inline(always)]
+    pub fn access(&mut self, found: &Found, access: Access) -> Result<Reply, Abort> {
+        let (row, width) = (found.row, access.width);
+        if row.widths & 1 << width as u8 == 0 {
             return Err(Abort);
         }
-        let unit = within & !row.unit;
-        let intid = (unit << 3 >> (row.per_intid & SINGLE)) as u16;
-        let word = (intid / 32) as u8;
-        let site = Site {
-            at: At { who, vcpu, word },
-            intid,
-        };
-        let shift = 8 * (within & row.unit);
-        let mask = width.mask();
+        let shift = 8 * u32::from(found.skipped);
         Ok(match access.op {
             Op::Read => {
-                let Reply { value, kick } = (row.read)(self, site);
+                let Reply { value, kick } = (row.read)(self, found.site);
                 Reply {
-                    value: value >> shift & mask,
+                    value: value >> shift,
                     kick,
                 }
             }
             Op::Write(value) => {
+                let mask = width.mask();
                 let written = Written {
                     value: (value & mask) << shift,
                     mask: mask << shift,
                 };
                 Reply {
                     value: 0,
-                    kick: (row.write)(self, site, written),
+                    kick: (row.write)(self, found.site, written),
                 }
             }
         })

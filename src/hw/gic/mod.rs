@@ -166,4 +166,20 @@ impl Gic {
     pub fn write_virtual(&self, lr: &[u64], dirty: u16, hcr: u64) {
         either!(self, gic => gic.write_virtual(lr, dirty, hcr));
     }
+
+    /// The list registers that hold no interrupt and ask for nothing, a bit each.
+    #[inline(always)]
+    pub fn empty_lists(&self) -> u16 {
+        either!(self,
+            v2: gic => gic.empty_lists(),
+            v3: _ => arch::gic::empty_list_registers())
+    }
+
+    /// Writes one list register.
+    #[inline(always)]
+    pub fn write_list(&self, slot: usize, lr: u64) {
+        either!(self,
+            v2: gic => gic.write_list(slot, lr),
+            v3: _ => arch::gic::set_list_register(slot, lr));
+    }
 }

@@ -191,14 +191,30 @@ impl Gic {
     pub fn write_virtual(&self, lr: &[u64], dirty: u16, hcr: u64) {
         let gich = self.hyp;
         for (n, lr) in changed(lr, dirty) {
-            gich.write32(
-                gich::LR + 4 * n as u64,
-                ListRegister::from_bits(lr).to_gich(),
-            );
+            self.set_list(n, lr);
         }
         gich.write32(gich::HCR, (hcr & !(ich_hcr::TC | ich_hcr::TDIR)) as u32);
         // The guest finds the interrupt when it is entered, not later.
         arch::wait_for_accesses();
+    }
+}
+
+/// List registers, one by one.
+impl Gic {
+    /// GICH_ELRSR.
+    pub fn empty_lists(&self) -> u16 {
+        self.hyp.read32(gich::ELRSR) as u16
+    }
+
+    /// Writes one, in time for the guest.
+    pub fn write_list(&self, slot: usize, lr: u64) {
+        self.set_list(slot, lr);
+        arch::wait_for_accesses();
+    }
+
+    fn set_list(&self, slot: usize, lr: u64) {
+        let lr = ListRegister::from_bits(lr).to_gich();
+        self.hyp.write32(gich::LR + 4 * slot as u64, lr);
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::vec::Vec;
 
-use super::super::{ListRegs, Vgic};
-use crate::spec::gic::GicVersion;
+use super::super::{ListRegs, Part, Vgic};
+use crate::spec::gic::{GicVersion, SgiRequest};
 use crate::types::{Access, Op, VcpuId, VcpuSet, Width};
 
 pub const TIMER: u32 = 27;
@@ -64,6 +64,14 @@ impl Interface {
         asserted.map(|(bit, _)| hcr & bit).sum::<u64>() | u64::from(eoi)
     }
 
+    /// ICH_ELRSR_EL2.
+    fn elrsr(&mut self) -> u16 {
+        let is_empty = |lr: &u64| lr & (PENDING | ACTIVE) == 0 && lr & (HW | EOI) != EOI;
+        (0..)
+            .zip(self.used())
+            .fold(0, |all, (n, lr)| all | u16::from(is_empty(lr)) << n)
+    }
+
     /// Reads ICC_IAR0/1_EL1, whichever has the interrupt: its INTID with the source of an SGI.
     fn acknowledge(&mut self) -> Option<(u32, u8)> {
         let open = self.vmcr;
@@ -113,6 +121,8 @@ pub struct Machine {
     pub kicked: VcpuSet,
     /// Kicks of others wait for [`Machine::settle`].
     pub lazy: bool,
+    /// How many interrupts went the short way.
+    pub short_ways: usize,
 }
 
 pub fn v(index: usize) -> VcpuId {
@@ -141,6 +151,7 @@ impl Machine {
             cpus,
             kicked: VcpuSet::EMPTY,
             lazy: false,
+            short_ways: 0,
         };
         (0..vcpus).for_each(|cpu| machine.refresh(cpu));
         machine
@@ -179,6 +190,12 @@ impl Machine {
             assert_eq!(u32::from(pintid), TIMER);
             interface.timer.1 = false;
         }
+        self.check(cpu);
+    }
+
+    /// What must hold of list registers whenever a guest is entered.
+    fn check(&mut self, cpu: usize) {
+        let interface = &mut self.cpus[cpu];
         let lrs = interface.lrs.lr;
         let listed: Vec<u32> = lrs
             .iter()
@@ -201,6 +218,23 @@ impl Machine {
         );
     }
 
+    /// One of this CPU's own interrupts has come: the short way, if it leads there.
+    fn deliver(&mut self, cpu: usize, intid: u32, kick: VcpuSet) {
+        let interface = &mut self.cpus[cpu];
+        let empty = interface.elrsr();
+        let lrs = &mut interface.lrs;
+        let mut kick = kick;
+        if kick.contains(v(cpu))
+            && let Some((slot, lr)) = self.gic.hand_over_one(v(cpu), intid, lrs, || empty)
+        {
+            assert_eq!(self.cpus[cpu].lrs.lr[slot], lr);
+            self.short_ways += 1;
+            self.check(cpu);
+            kick = kick.without(v(cpu));
+        }
+        self.kicked = self.kicked.union(kick);
+    }
+
     /// What `cpu` does on its way out of EL2, and the interrupts that follow.
     fn after(&mut self, cpu: usize, kick: VcpuSet) {
         self.kicked = self.kicked.union(kick);
@@ -219,8 +253,8 @@ impl Machine {
             if self.cpus[cpu].timer == (true, false) {
                 self.cpus[cpu].timer.1 = true;
                 let kick = self.gic.set_line(TIMER, v(cpu), true);
-                self.kicked = self.kicked.union(kick);
-                if kick.contains(v(cpu)) {
+                self.deliver(cpu, TIMER, kick);
+                if self.kicked.contains(v(cpu)) {
                     self.refresh(cpu);
                 }
             } else if self.cpus[cpu].misr() != 0 {
@@ -247,26 +281,27 @@ impl Machine {
 
     /// Register accesses of a guest. Offsets from 0x100_0000 on are the redistributors'.
     pub fn access(&mut self, cpu: usize, offset: u64, width: Width, op: Op) -> Option<u64> {
-        let redistributor = offset.checked_sub(REDISTRIBUTORS);
-        let access = Access {
-            offset: redistributor.unwrap_or(offset),
-            width,
-            op,
+        let (part, offset) = match offset.checked_sub(REDISTRIBUTORS) {
+            Some(offset) => (Part::Redistributors, offset),
+            None => (Part::Distributor, offset),
         };
-        let fold = Vgic::looks_at_state(access.offset);
+        let access = Access { offset, width, op };
+        let found = match self.gic.find(part, v(cpu), offset) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Some(0),
+            Err(_) => return None,
+        };
+        let fold = found.is_state();
         if fold {
             self.fold(cpu);
         }
-        let reply = match redistributor {
-            Some(_) => self.gic.redistributor(v(cpu), access),
-            None => self.gic.distributor(v(cpu), access),
-        };
+        let reply = self.gic.access(&found, access);
         let mut kick = reply.map_or(VcpuSet::EMPTY, |r| r.kick);
         if fold {
             kick.insert(v(cpu));
         }
         self.after(cpu, kick);
-        reply.ok().map(|r| r.value)
+        reply.ok().map(|r| r.value & width.mask())
     }
 
     pub fn read(&mut self, cpu: usize, offset: u64) -> u32 {
@@ -285,7 +320,8 @@ impl Machine {
 
     pub fn line(&mut self, intid: u32, cpu: usize, level: bool) {
         let kick = self.gic.set_line(intid, v(cpu), level);
-        self.after(cpu, kick);
+        self.deliver(cpu, intid, kick);
+        self.after(cpu, VcpuSet::EMPTY);
     }
 
     /// The guest did something that EL2 does not see.
@@ -303,8 +339,10 @@ impl Machine {
     }
 
     pub fn sgi(&mut self, cpu: usize, register: crate::spec::gic::SgiRegister, value: u64) {
-        let kick = self.gic.send_sgi(v(cpu), register, value);
-        self.after(cpu, kick);
+        let request = SgiRequest::decode(value, v(cpu), self.cpus.len());
+        let kick = self.gic.request_sgi(register, request);
+        self.deliver(cpu, request.intid, kick);
+        self.after(cpu, VcpuSet::EMPTY);
     }
 
     /// IAR: 1023 when there is none.

@@ -6,9 +6,9 @@ mod model;
 use machine::{Machine, REDISTRIBUTORS, TIMER, private, v};
 use std::vec;
 
-use super::{ListRegs, Vgic};
+use super::{ListRegs, Part, Vgic};
 use crate::spec::gic::{GicVersion, SgiRegister};
-use crate::types::{Abort, Access, Op, VcpuSet, Width};
+use crate::types::{Op, VcpuSet, Width};
 
 /// A machine as Linux leaves it: all in Group 1 at priority 0xa0, both groups on, SPIs to vCPU 0,
 /// nothing enabled.
@@ -703,13 +703,8 @@ fn there_is_no_redistributor_behind_the_last() {
         m.access(0, REDISTRIBUTORS + 0x4_0008, Width::Double, Op::Read),
         None
     );
-    let mut v2 = Vgic::new(GicVersion::V2, 2, 5);
-    let access = Access {
-        offset: 8,
-        width: Width::Double,
-        op: Op::Read,
-    };
-    assert_eq!(v2.redistributor(v(0), access), Err(Abort));
+    let v2 = Vgic::new(GicVersion::V2, 2, 5);
+    assert!(v2.find(Part::Redistributors, v(0), 8).is_err());
 }
 
 #[test]
@@ -762,17 +757,104 @@ fn a_refresh_without_change_writes_nothing() {
 }
 
 #[test]
-fn only_some_offsets_look_at_state() {
-    for offset in [
-        0x0200, 0x02fc, 0x0380, 0x03fc, 0x1_0200, 0x5_0384, 0x0f10, 0x0f2c,
-    ] {
-        assert!(Vgic::looks_at_state(offset), "{offset:#x}");
+fn only_some_registers_look_at_state() {
+    let v2 = Vgic::new(GicVersion::V2, 2, 5);
+    let v3 = Vgic::new(GicVersion::V3, 2, 5);
+    let is_state = |gic: &Vgic, part, offset| {
+        let found = gic.find(part, v(1), offset).unwrap();
+        found.map(|found| found.is_state())
+    };
+    use Part::{Distributor, Redistributors};
+    for offset in [0x204, 0x2fc, 0x384, 0x3fc] {
+        assert_eq!(
+            is_state(&v2, Distributor, offset),
+            Some(true),
+            "{offset:#x}"
+        );
+        assert_eq!(
+            is_state(&v3, Distributor, offset),
+            Some(true),
+            "{offset:#x}"
+        );
     }
-    for offset in [
-        0x0000, 0x0004, 0x0104, 0x01fc, 0x0400, 0x0f00, 0x0fe8, 0x1_0100, 0x6200, 0xffe8,
-    ] {
-        assert!(!Vgic::looks_at_state(offset), "{offset:#x}");
+    for offset in [0x200, 0xf10, 0xf2c] {
+        assert_eq!(
+            is_state(&v2, Distributor, offset),
+            Some(true),
+            "{offset:#x}"
+        );
+        assert_eq!(is_state(&v3, Distributor, offset), None, "{offset:#x}");
     }
+    for offset in [0x1_0200, 0x1_0380, 0x3_0300] {
+        assert_eq!(
+            is_state(&v3, Redistributors, offset),
+            Some(true),
+            "{offset:#x}"
+        );
+    }
+    for offset in [0, 4, 0x104, 0x1fc, 0x424] {
+        assert_eq!(
+            is_state(&v2, Distributor, offset),
+            Some(false),
+            "{offset:#x}"
+        );
+        assert_eq!(
+            is_state(&v3, Distributor, offset),
+            Some(false),
+            "{offset:#x}"
+        );
+    }
+    for offset in [0xf00, 0xfe8] {
+        assert_eq!(
+            is_state(&v2, Distributor, offset),
+            Some(false),
+            "{offset:#x}"
+        );
+    }
+    for offset in [0x6200, 0xffe8] {
+        assert_eq!(
+            is_state(&v3, Distributor, offset),
+            Some(false),
+            "{offset:#x}"
+        );
+    }
+    for offset in [0, 8, 0x14, 0x1_0100, 0xffe8] {
+        assert_eq!(
+            is_state(&v3, Redistributors, offset),
+            Some(false),
+            "{offset:#x}"
+        );
+    }
+    // A private interrupt's are in the redistributor, others' are not.
+    for (part, offset) in [
+        (Distributor, 0x80),
+        (Distributor, 0x200),
+        (Redistributors, 0x1_0084),
+    ] {
+        assert_eq!(is_state(&v3, part, offset), None, "{offset:#x}");
+    }
+}
+
+#[test]
+fn an_interrupt_of_ones_own_goes_the_short_way() {
+    let mut m = linux(2, 4);
+    m.write(0, private(0, 0x100), 1); // ISENABLER0
+    let sgi = |m: &mut Machine| m.sgi(0, SgiRegister::Sgi1r, 1);
+    for way in 1..4 {
+        let refreshes = m.cpus[0].refreshes;
+        sgi(&mut m);
+        assert_eq!((m.short_ways, m.cpus[0].refreshes), (way, refreshes));
+        assert_eq!(m.drain(0), [0]);
+    }
+    // Again while it is pending, or active: the list register is not free.
+    sgi(&mut m);
+    sgi(&mut m);
+    assert_eq!(m.acknowledge(0), 0);
+    let ways = m.short_ways;
+    sgi(&mut m);
+    assert_eq!(m.short_ways, ways);
+    m.eoi(0, 0);
+    assert_eq!(m.drain(0), [0]);
 }
 
 /// As Linux leaves a GICv2: everything in Group 0.

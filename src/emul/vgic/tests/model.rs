@@ -6,10 +6,10 @@ use std::vec;
 use std::vec::Vec;
 
 use super::machine::{Machine, REDISTRIBUTORS, TIMER, private, v};
-use crate::spec::gic::{GicVersion, SgiRegister};
+use crate::spec::gic::{GicVersion, SgiRegister, SgiRequest};
 use crate::types::{Access, Op as Direction, VcpuId, Width};
 
-use super::super::{ListRegs, Vgic};
+use super::super::{ListRegs, Part, Vgic};
 
 /// Interrupts that the runs play with: few, so that they meet.
 const SOME: [u32; 18] = [
@@ -548,7 +548,7 @@ proptest! {
     fn no_access_panics(
         version in prop_oneof![Just(GicVersion::V2), Just(GicVersion::V3)],
         vcpus in 0..40usize,
-        accesses in proptest::collection::vec((any::<u8>(), prop_oneof![any::<u64>(), 0..0x1_0000u64, 0..0x100_0000u64], 0..4u64, any::<Option<u64>>(), 0..6u8), 1..60),
+        accesses in proptest::collection::vec((any::<u8>(), prop_oneof![any::<u64>(), 0..0x1_0000u64, 0..0x100_0000u64], 0..4u64, any::<Option<u64>>(), 0..7u8), 1..60),
     ) {
         let mut gic = Vgic::new(version, vcpus, 5);
         let _ = gic.link(27, 27);
@@ -558,9 +558,13 @@ proptest! {
             let op = write.map_or(Direction::Read, Direction::Write);
             let access = Access { offset, width: Width::from_sas(width), op };
             match what {
-                0 => drop(gic.distributor(who, access)),
-                1 => drop(gic.redistributor(who, access)),
-                2 => drop(gic.send_sgi(who, SgiRegister::Sgi1r, offset)),
+                0 | 1 => {
+                    let part = [Part::Distributor, Part::Redistributors][usize::from(what)];
+                    if let Ok(Some(found)) = gic.find(part, who, offset) {
+                        drop(gic.access(&found, access));
+                    }
+                }
+                2 => drop(gic.request_sgi(SgiRegister::Sgi1r, SgiRequest::decode(offset, who, vcpus))),
                 3 => drop(gic.set_line(offset as u32, who, write.is_some())),
                 4 => {
                     // List registers that say anything.
@@ -568,6 +572,7 @@ proptest! {
                     lrs.eoi_count = width as u8;
                     let _ = gic.fold(who, &mut lrs);
                 }
+                5 => drop(gic.hand_over_one(who, offset as u32, &mut lrs, || offset as u16)),
                 _ => {
                     let _ = gic.fill(who, &mut lrs);
                     let _ = gic.deactivate(who, offset as u32);

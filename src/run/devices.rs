@@ -3,7 +3,7 @@
 use super::{exit, irq, serial, timers};
 use crate::{
     arch::guest::{Exit, GuestRegs},
-    emul::vgic::Part,
+    emul::vgic::Place,
     spec::{
         esr::DataAbort,
         gic::{GicVersion, gicc},
@@ -23,8 +23,10 @@ pub fn at(ipa: Ipa) -> Option<Device> {
     let inside = |window: Window| ipa.get().wrapping_sub(window.base.get()) < window.size;
     if inside(machine::UART) {
         Some(|vcpu, regs, abort, ipa| on(vcpu, regs, abort, ipa, machine::UART, uart))
-    } else if inside(machine::GICD) || inside(machine::GICR) {
-        Some(gic)
+    } else if inside(machine::GICD) {
+        Some(distributor)
+    } else if inside(machine::GICR) {
+        Some(redistributors)
     } else if inside(machine::GICC) {
         Some(|vcpu, regs, abort, ipa| on(vcpu, regs, abort, ipa, machine::GICC, cpu_interface))
     } else if inside(machine::RTC) {
@@ -66,14 +68,30 @@ fn access(regs: &GuestRegs, abort: DataAbort, ipa: Ipa, window: Window) -> Resul
     })
 }
 
-/// The interrupt controller's distributor and redistributors.
-fn gic(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> Exit {
-    let (part, window) = match ipa < machine::GICR.base {
-        true => (Part::Distributor, machine::GICD),
-        false => (Part::Redistributors, machine::GICR),
+fn distributor(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> Exit {
+    let offset = ipa.get() - machine::GICD.base.get();
+    let place = Place::in_distributor(vcpu.vm.gic.version(), vcpu.id, offset);
+    gic(vcpu, regs, abort, ipa, place)
+}
+
+/// A GICv2 has none.
+fn redistributors(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> Exit {
+    let offset = ipa.get() - machine::GICR.base.get();
+    let place = match vcpu.vm.gic.version() {
+        GicVersion::V2 => None,
+        GicVersion::V3 => Place::in_redistributors(vcpu.vm.config.cpus, offset),
     };
-    on(vcpu, regs, abort, ipa, window, |vcpu, access| {
-        irq::access(vcpu, part, access)
+    match place {
+        Some(place) => gic(vcpu, regs, abort, ipa, place),
+        None => exit::answered(regs, abort, Err(Abort)),
+    }
+}
+
+/// The registers of the interrupt controller.
+#[inline(never)]
+fn gic(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa, place: Place) -> Exit {
+    on(vcpu, regs, abort, ipa, machine::GICD, |vcpu, access| {
+        irq::access(vcpu, place, access)
     })
 }
 

@@ -14,7 +14,7 @@ use crate::{
     },
     spec::{
         esr::{self, DataAbort, Fault, InstrAbort, Syndrome},
-        gic::{GicVersion, SgiRegister},
+        gic::{GicVersion, SgiRegister, SgiRequest},
         translation::PAGE,
     },
     types::{Abort, Ipa},
@@ -42,6 +42,7 @@ fn answers(vcpu: &Vcpu, regs: &mut GuestRegs, syndrome: u64) -> bool {
         return false;
     };
     regs.set_result(x0);
+    // The return address of an HVC is behind it already.
     if syndrome != esr::HVC_0 {
         skip();
     }
@@ -67,6 +68,7 @@ fn on_trap(vcpu: &mut Vcpu, regs: &mut GuestRegs, syndrome: u64, is_whole: bool)
     if syndrome & !esr::RT == esr::ICC_SGI1R_WRITE
         && has(esr::rt(syndrome))
         && vcpu.vm.gic.version() == GicVersion::V3
+        && is_plain()
     {
         return sgi1r(vcpu, regs.get(esr::rt(syndrome)));
     }
@@ -85,9 +87,19 @@ fn at_page(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) ->
 }
 
 /// A write of `value` to ICC_SGI1R_EL1.
+#[inline(always)]
 fn sgi1r(vcpu: &mut Vcpu, value: u64) -> Exit {
-    irq::send_sgis(vcpu, SgiRegister::Sgi1r, value);
-    skip();
+    step();
+    let request = SgiRequest::decode(value, vcpu.id, vcpu.vm.config.cpus);
+    match request.targets.is_empty() {
+        true => Exit::Resume,
+        false => request_sgi(vcpu, request),
+    }
+}
+
+#[inline(never)]
+fn request_sgi(vcpu: &mut Vcpu, request: SgiRequest) -> Exit {
+    irq::request_sgi(vcpu, SgiRegister::Sgi1r, request);
     Exit::Resume
 }
 
@@ -213,14 +225,25 @@ fn advance() {
     );
 }
 
-/// The same, at once in AArch64 state with nothing in PSTATE that an instruction ends.
+/// The same, mostly by a step.
 #[inline(always)]
 fn skip() {
-    if advance::is_plain(guest::pstate()) {
-        guest::set_pc(guest::pc().wrapping_add(A64_INSTRUCTION));
-    } else {
-        advance();
+    match is_plain() {
+        true => step(),
+        false => advance(),
     }
+}
+
+/// Whether the guest is in AArch64 state with nothing in PSTATE that an instruction ends.
+#[inline(always)]
+fn is_plain() -> bool {
+    advance::is_plain(guest::pstate())
+}
+
+/// Moves a guest of which that is true behind the instruction that trapped.
+#[inline(always)]
+fn step() {
+    guest::set_pc(guest::pc().wrapping_add(A64_INSTRUCTION));
 }
 
 /// Bytes of every instruction in AArch64 state.

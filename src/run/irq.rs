@@ -3,11 +3,11 @@
 use super::{machine, serial, timers};
 use crate::{
     arch::{self, guest::Exit},
-    emul::vgic::{ListRegs, Part, Vgic},
+    emul::vgic::{Delivery, Found, ListRegs, Place, Reply, Vgic},
     hw::gic::{Gic, Taken},
     spec::{
         gic::{SgiRegister, SgiRequest, ich_hcr},
-        machine::VIRTUAL_TIMER_INTID,
+        machine::{SPI_BASE, VIRTUAL_TIMER_INTID},
     },
     sync::MutexGuard,
     types::{Abort, Access, VcpuSet},
@@ -52,7 +52,10 @@ pub fn drain(vcpu: &mut Vcpu) {
 /// Takes one interrupt on behalf of the vCPU of this CPU.
 fn handle(vcpu: &mut Vcpu, taken: Taken) {
     match taken.intid {
-        VIRTUAL_TIMER => return virtual_timer(vcpu, taken),
+        VIRTUAL_TIMER => {
+            vcpu.vm.gic.drop_priority(taken);
+            return set_line(vcpu, VIRTUAL_TIMER_INTID, true);
+        }
         HYPERVISOR_TIMER | vm::KICK => refresh(vcpu),
         intid if SPECIAL.contains(&intid) => return,
         intid if intid == machine::get().maintenance => refresh_lists(vcpu),
@@ -65,7 +68,7 @@ fn handle(vcpu: &mut Vcpu, taken: Taken) {
 #[inline(always)]
 fn virtual_timer(vcpu: &mut Vcpu, taken: Taken) {
     vcpu.vm.gic.drop_priority(taken);
-    set_line(vcpu, VIRTUAL_TIMER_INTID, true);
+    set_own_line(vcpu, VIRTUAL_TIMER_INTID, true);
 }
 
 /// Handles all interrupts that are pending on a CPU without a vCPU.
@@ -110,58 +113,79 @@ pub fn refresh(vcpu: &mut Vcpu) {
 
 /// The input line of an interrupt of the vCPU of this CPU, or of an SPI, is at `level`.
 pub fn set_line(vcpu: &mut Vcpu, intid: u32, level: bool) {
+    if intid < SPI_BASE {
+        return set_own_line(vcpu, intid, level);
+    }
     let mut vgic = vcpu.vm.vgic.lock();
     let kick = vgic.set_line(intid, vcpu.id, level);
-    deliver(vcpu, vgic, kick, intid);
-}
-
-/// The guest has written `value` to `register`, to request an SGI of CPUs of its own.
-#[inline(always)]
-pub fn send_sgis(vcpu: &mut Vcpu, register: SgiRegister, value: u64) {
-    let request = SgiRequest::decode(value, vcpu.id, vcpu.vm.config.cpus);
-    if !request.targets.is_empty() {
-        request_sgi(vcpu, register, request);
-    }
-}
-
-fn request_sgi(vcpu: &mut Vcpu, register: SgiRegister, request: SgiRequest) {
-    let mut vgic = vcpu.vm.vgic.lock();
-    let kick = vgic.request_sgi(register, request);
-    deliver(vcpu, vgic, kick, request.intid);
-}
-
-/// Has the vCPUs in `kick` find out about `intid`: others by looking, this one at once.
-fn deliver(vcpu: &mut Vcpu, mut vgic: MutexGuard<Vgic>, mut kick: VcpuSet, intid: u32) {
-    let gic = vcpu.vm.gic;
-    if kick.contains(vcpu.id)
-        && let Some((slot, lr)) =
-            vgic.hand_over_one(vcpu.id, intid, &mut vcpu.list_regs, || gic.empty_lists())
-    {
-        gic.write_list(slot, lr);
-        kick = kick.without(vcpu.id);
-    }
     if !kick.is_empty() {
         settle(vcpu, vgic, kick);
+    }
+}
+
+/// That of an SGI or PPI.
+#[inline(always)]
+fn set_own_line(vcpu: &mut Vcpu, intid: u32, level: bool) {
+    let empty = vcpu.vm.gic.empty_lists();
+    let mut vgic = vcpu.vm.vgic.lock_in_line();
+    let delivery = vgic.set_own_line(vcpu.id, intid, level, &mut vcpu.list_regs, empty);
+    deliver(vcpu, vgic, delivery);
+}
+
+/// The guest has requested an SGI of CPUs of its own.
+pub fn request_sgi(vcpu: &mut Vcpu, register: SgiRegister, request: SgiRequest) {
+    if register == SgiRegister::Sgi1r && request.targets == VcpuSet::one(vcpu.id) {
+        return request_own_sgi(vcpu, request.intid);
+    }
+    let mut vgic = vcpu.vm.vgic.lock();
+    let kick = vgic.request_sgi(register, request);
+    if !kick.is_empty() {
+        settle(vcpu, vgic, kick);
+    }
+}
+
+#[inline(always)]
+fn request_own_sgi(vcpu: &mut Vcpu, intid: u32) {
+    let empty = vcpu.vm.gic.empty_lists();
+    let mut vgic = vcpu.vm.vgic.lock_in_line();
+    let delivery = vgic.request_own_sgi(vcpu.id, intid, &mut vcpu.list_regs, empty);
+    deliver(vcpu, vgic, delivery);
+}
+
+/// Has the vCPU of this CPU come by an interrupt of its own.
+#[inline(always)]
+fn deliver(vcpu: &mut Vcpu, vgic: MutexGuard<Vgic>, delivery: Delivery) {
+    match delivery {
+        Delivery::Listed(slot) => {
+            drop(vgic);
+            let lr = vcpu.list_regs.lr.get(slot).copied().unwrap_or(0);
+            vcpu.vm.gic.write_list(slot, lr);
+        }
+        Delivery::Kick(kick) if kick.is_empty() => {}
+        Delivery::Kick(kick) => settle(vcpu, vgic, kick),
     }
 }
 
 /// An access of the guest to its interrupt controller's registers.
 #[inline(always)]
-pub fn access(vcpu: &mut Vcpu, part: Part, at: Access) -> Result<u64, Abort> {
-    let mut vgic = vcpu.vm.vgic.lock_in_line();
-    let Some(found) = vgic.find(part, vcpu.id, at.offset)? else {
+pub fn access(vcpu: &mut Vcpu, place: Place, at: Access) -> Result<u64, Abort> {
+    let Some(found) = Found::at(place, vcpu.id) else {
         return Ok(0);
     };
+    if !found.has(at.width) {
+        return Err(Abort);
+    }
+    let mut vgic = vcpu.vm.vgic.lock_in_line();
     let folded = match found.is_state() {
         true => fold(vcpu, &mut vgic),
         false => VcpuSet::EMPTY,
     };
-    let reply = vgic.access(&found, at);
-    let kick = folded.union(reply.map_or(VcpuSet::EMPTY, |reply| reply.kick));
+    let Reply { value, kick } = vgic.access(&found, at);
+    let kick = folded.union(kick);
     if !kick.is_empty() {
         settle(vcpu, vgic, kick);
     }
-    reply.map(|reply| reply.value)
+    Ok(value)
 }
 
 /// A write to ICC_DIR_EL1 that trapped because the interrupt may be in nobody's list register.

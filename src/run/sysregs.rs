@@ -9,7 +9,11 @@ use crate::{
         sysreg::{self, Outcome as Answer},
         timer::Register,
     },
-    spec::{esr::SysregTrap, gic::GicVersion, sysreg::SysReg},
+    spec::{
+        esr::SysregTrap,
+        gic::{GicVersion, SgiRequest},
+        sysreg::SysReg,
+    },
     types::Op,
     vm::Vcpu,
 };
@@ -29,7 +33,8 @@ pub fn access(vcpu: &mut Vcpu, regs: &mut GuestRegs, trap: SysregTrap) -> Outcom
         Ok(Answer::Ignored) => {}
         Ok(Answer::Timer(register)) => timer(vcpu, regs, trap, register, op),
         Ok(Answer::Sgi { register, value }) => {
-            irq::send_sgis(vcpu, register, value);
+            let request = SgiRequest::decode(value, vcpu.id, vcpu.vm.config.cpus);
+            irq::request_sgi(vcpu, register, request);
         }
         Ok(Answer::Deactivate(intid)) => irq::deactivate(vcpu, intid),
         Err(_) => return Outcome::Inject(Exception::Undefined),

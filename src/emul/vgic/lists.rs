@@ -136,12 +136,13 @@ impl ListRegs {
     /// or any. `None` when it is not done yet, or all are taken.
     #[inline(always)]
     fn slot_for(&self, intid: u32, is_listed: bool, empty: u16) -> Option<usize> {
-        let used = self.lr.iter().take(self.used);
         if is_listed {
-            let slot = used
-                .map(|lr| *lr as u32)
-                .position(|listed| listed == intid)?;
-            return (empty >> slot & 1 != 0).then_some(slot);
+            for (slot, lr) in self.lr.iter().take(self.used).enumerate() {
+                if *lr as u32 == intid {
+                    return (empty >> slot & 1 != 0).then_some(slot);
+                }
+            }
+            return None;
         }
         let slot = (empty.trailing_zeros() as usize).min(self.used);
         (slot < self.count).then_some(slot)
@@ -156,6 +157,15 @@ impl ListRegs {
             self.dirty |= 1 << slot;
         }
     }
+}
+
+/// How a vCPU comes by an interrupt of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// In this list register, which is to be written.
+    Listed(usize),
+    /// By looking, if it is among these.
+    Kick(VcpuSet),
 }
 
 /// Interrupts of one vCPU, by bank.
@@ -258,26 +268,85 @@ impl Vgic {
         kick
     }
 
-    /// The short way of one private interrupt that has just become deliverable, without fold and fill: into an empty list
-    /// register of those that `empty` finds (ICH_ELRSR_EL2; it is asked only if there is a use for it). What is to be
-    /// written where, or `None`: then fill.
+    /// The input line of one of `who`'s own interrupts is at `level`. As [`Vgic::set_line`], but what the vCPU is to do
+    /// about it is mostly done at once.
+    #[inline(always)]
+    pub fn set_own_line(
+        &mut self,
+        who: VcpuId,
+        intid: u32,
+        level: bool,
+        lrs: &mut ListRegs,
+        empty: u16,
+    ) -> Delivery {
+        let Some(cpu) = self.cpus.get_mut(who.index()).filter(|_| intid < SPI_BASE) else {
+            return Delivery::Kick(VcpuSet::EMPTY);
+        };
+        let changed = cpu.private.drive(bit(intid as usize), level);
+        self.deliver(who, intid, changed, lrs, empty)
+    }
+
+    /// `who` requests an SGI of itself alone, by a register that may request it. As [`Vgic::request_sgi`] else.
+    #[inline(always)]
+    pub fn request_own_sgi(
+        &mut self,
+        who: VcpuId,
+        sgi: u32,
+        lrs: &mut ListRegs,
+        empty: u16,
+    ) -> Delivery {
+        let Some(cpu) = self.cpus.get_mut(who.index()).filter(|_| sgi < 16) else {
+            return Delivery::Kick(VcpuSet::EMPTY);
+        };
+        let changed = cpu.private.set_pending(bit(sgi as usize));
+        self.deliver(who, sgi, changed, lrs, empty)
+    }
+
+    /// An interrupt of the vCPU's own has changed, which may have become deliverable.
+    #[inline(always)]
+    fn deliver(
+        &mut self,
+        who: VcpuId,
+        intid: u32,
+        changed: u32,
+        lrs: &mut ListRegs,
+        empty: u16,
+    ) -> Delivery {
+        if changed == 0 {
+            return Delivery::Kick(VcpuSet::EMPTY);
+        }
+        match self.hand_over_one(who, intid, lrs, empty) {
+            Some(slot) => Delivery::Listed(slot),
+            None => {
+                let at = At {
+                    who,
+                    vcpu: who,
+                    word: 0,
+                };
+                Delivery::Kick(self.owners(at, changed))
+            }
+        }
+    }
+
+    /// The short way of one private interrupt, without fold and fill, if it is deliverable: into an empty list register, of
+    /// which `empty` has a bit each (ICH_ELRSR_EL2). Which one is to be written.
     ///
     /// Fill would come to the same, for nothing else has changed: the rest stays in its list registers, and nothing
     /// waits outside of them.
-    pub fn hand_over_one(
+    fn hand_over_one(
         &mut self,
         who: VcpuId,
         intid: u32,
         lrs: &mut ListRegs,
-        empty: impl FnOnce() -> u16,
-    ) -> Option<(usize, u64)> {
-        if intid >= SPI_BASE || !lrs.everything_fits() {
+        empty: u16,
+    ) -> Option<usize> {
+        if !lrs.everything_fits() {
             return None;
         }
         let groups = self.groups;
         let mut view = self.view(who, 0)?;
         let bit = bit(intid as usize);
-        let slot = lrs.slot_for(intid, view.bank.listed & bit != 0, empty())?;
+        let slot = lrs.slot_for(intid, view.bank.listed & bit != 0, empty)?;
         let at = lrs.lr.get_mut(slot)?;
         if slot < lrs.used {
             // What it has held is over. An SPI may be due elsewhere now, which fill finds out.
@@ -290,11 +359,10 @@ impl Vgic {
         if view.bank.ready(groups) & bit == 0 || view.bank.release != 0 {
             return None;
         }
-        let lr = view.hand_over(intid as usize, groups).bits();
-        *at = lr;
+        *at = view.hand_over(intid as usize, groups).bits();
         lrs.used = lrs.used.max(slot + 1);
-        lrs.stale = lrs.stale.max(lrs.used);
-        Some((slot, lr))
+        lrs.stale = lrs.used;
+        Some(slot)
     }
 
     /// What this vCPU could take: active on it or deliverable to it.

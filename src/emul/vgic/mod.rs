@@ -18,7 +18,7 @@
 //!    ICC_CTLR, PMR and RPR as well.
 //!
 //! Do so when kicked and on a maintenance interrupt. Where the kick is for one interrupt that the vCPU itself
-//! has caused or taken, [`Vgic::hand_over_one`] does for most. A kick is a flag and an interrupt to that board
+//! has caused or taken, [`Vgic::set_own_line`] and [`Vgic::request_own_sgi`] do without for most. A kick is a flag and an interrupt to that board
 //! CPU; giving it twice is giving it once. Before a vCPU waits, is descheduled or goes off, `fold`
 //! alone, so that nobody waits for it; then `fill` before it runs again. A waiting vCPU that is kicked
 //! fills and, if [`ListRegs::wakes`], runs.
@@ -62,8 +62,8 @@ use crate::spec::machine::{INTIDS, SPI_BASE};
 use crate::types::{MAX_VCPUS, VcpuId, VcpuSet};
 
 use legacy::Requests;
-pub use lists::ListRegs;
-pub use registers::{Found, Part};
+pub use lists::{Delivery, ListRegs};
+pub use registers::{Found, Place};
 
 /// Banks of 32 interrupts: a vCPU's own, and the VM's SPIs.
 const BANKS: usize = INTIDS as usize / 32;

@@ -1,14 +1,14 @@
 //! The memory-mapped registers: one table, looked up by offset.
 //!
 //! Offsets in no row are reserved and RES0 at any width (IHI0069H 12.1). A width that the register
-//! at an offset does not have is answered by an abort, as GIC implementations may (IHI0069H 12.1
+//! at an offset does not have is to be answered by an abort, as GIC implementations may (IHI0069H 12.1
 //! leaves it open): a guest that does so is wrong, and finds out where.
 
 use super::bank::Bank;
 use super::{At, Reply, Vgic, control, interrupts, legacy};
 use crate::spec::gic::{GicVersion, gicd, gicr};
 use crate::spec::machine::GICR_STRIDE;
-use crate::types::{Abort, Access, Op, VcpuId, VcpuSet, Width};
+use crate::types::{Access, Op, VcpuId, VcpuSet, Width};
 
 /// A register, or a series of them that is counted by INTID.
 struct Register {
@@ -33,17 +33,9 @@ struct Register {
 type Read = fn(&Vgic, Site) -> Reply;
 type Write = fn(&mut Vgic, Site, Written) -> VcpuSet;
 
-/// Which registers a guest accesses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The distributor's, by their offset from GICD_base.
-    Distributor,
-    /// The redistributors', by their offset from the first one's RD_base.
-    Redistributors,
-}
-
 /// Where registers lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 enum Frame {
     /// The distributor of a GICv2; private interrupts are banked.
     Legacy,
@@ -190,10 +182,18 @@ impl Register {
     }
 }
 
-/// Every register of every frame.
-static REGISTERS: [Register; 23] = {
+/// What is at an offset that no row has.
+const RESERVED: Register = Register {
+    bytes: 0,
+    ..register(0, 0, zero, ignore)
+};
+
+/// Every register of every frame, behind a row for the rest. There are as many rows as five bits count, so that every number
+/// of five bits is one's.
+static REGISTERS: [Register; 32] = {
     use {control as c, interrupts as i, legacy as l};
     [
+        RESERVED,
         register(V2 | V3, gicd::CTLR, c::read_ctlr, c::write_ctlr),
         register(V2 | V3, gicd::TYPER, c::read_typer, ignore),
         register(V2 | V3, gicd::IIDR, c::read_iidr, ignore),
@@ -239,6 +239,14 @@ static REGISTERS: [Register; 23] = {
             .series(6)
             .double(),
         register(V3 | RD, gicd::PIDR2, c::read_pidr2, ignore),
+        RESERVED,
+        RESERVED,
+        RESERVED,
+        RESERVED,
+        RESERVED,
+        RESERVED,
+        RESERVED,
+        RESERVED,
     ]
 };
 
@@ -251,7 +259,7 @@ const WORDS: u64 = BLOCK / 4;
 const PLACES: usize = (WORDS + NEAR / BLOCK) as usize;
 
 /// For each word of the first block and for each block of each frame, where in the table to begin: the number of the
-/// first register with bytes in there, from 1 on; 0 is none. Nearly all are found at once.
+/// first register with bytes in there. Nearly all are found at once.
 static FIRST: [[u8; PLACES]; FRAMES] = [
     first(Frame::Legacy),
     first(Frame::Distributor),
@@ -264,13 +272,13 @@ const fn first(frame: Frame) -> [u8; PLACES] {
     let mut first = [0; PLACES];
     let mut row = REGISTERS.len();
     while row > 0 {
-        let Register { offset, bytes, .. } = REGISTERS[row - 1];
+        row -= 1;
+        let Register { offset, bytes, .. } = REGISTERS[row];
         let (mut offset, end) = (offset as u64, offset as u64 + bytes as u64);
-        while REGISTERS[row - 1].frames & 1 << frame as u8 != 0 && offset < NEAR && offset < end {
+        while REGISTERS[row].frames & 1 << frame as u8 != 0 && offset < NEAR && offset < end {
             first[place_of(offset) as usize] = row as u8;
             offset += 4;
         }
-        row -= 1;
     }
     first
 }
@@ -285,6 +293,90 @@ const fn place_of(offset: u64) -> u64 {
     }
 }
 
+/// Where a guest accesses a controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    frame: Frame,
+    /// Whose private interrupts are meant.
+    vcpu: VcpuId,
+    /// From the start of the frame.
+    offset: u32,
+}
+
+impl Place {
+    /// `who` accesses the distributor at an offset from GICD_base.
+    #[inline(always)]
+    pub const fn in_distributor(version: GicVersion, who: VcpuId, offset: u64) -> Self {
+        Self {
+            frame: match version {
+                GicVersion::V2 => Frame::Legacy,
+                GicVersion::V3 => Frame::Distributor,
+            },
+            vcpu: who,
+            offset: offset as u32,
+        }
+    }
+
+    /// The guest accesses the redistributors of its `vcpus` vCPUs at an offset from the first one's RD_base. There is nothing
+    /// behind the last one's.
+    #[inline(always)]
+    pub const fn in_redistributors(vcpus: usize, offset: u64) -> Option<Self> {
+        let number = offset / GICR_STRIDE;
+        if number >= vcpus as u64 {
+            return None;
+        }
+        Some(Self {
+            frame: match offset & gicr::SGI_BASE {
+                0 => Frame::Redistributor,
+                _ => Frame::Private,
+            },
+            vcpu: VcpuId::new(number as u8),
+            offset: (offset % gicr::SGI_BASE) as u32,
+        })
+    }
+}
+
+/// A register, and a place in it.
+#[derive(Clone, Copy)]
+pub struct Found {
+    row: &'static Register,
+    site: Site,
+    /// Bytes of its unit in front of the access.
+    skipped: u8,
+}
+
+impl Found {
+    /// What `who` finds in a place; `None` is reserved, RES0 at any width.
+    #[inline(always)]
+    pub fn at(place: Place, who: VcpuId) -> Option<Self> {
+        let Place {
+            frame,
+            vcpu,
+            offset,
+        } = place;
+        let (row, within) = look_up(frame, offset.into())?;
+        let skipped = within as u8 & row.unit;
+        let intid = ((within - u64::from(skipped)) << 3 >> (row.per_intid & SINGLE)) as u16;
+        let word = (intid / 32) as u8;
+        let at = At { who, vcpu, word };
+        let site = Site { at, intid };
+        row.is_in(frame, word)
+            .then_some(Self { row, site, skipped })
+    }
+
+    /// Whether it can be accessed at that width.
+    #[inline(always)]
+    pub const fn has(&self, width: Width) -> bool {
+        self.row.widths & 1 << width as u8 != 0
+    }
+
+    /// Whether the access looks at or changes pending or active bits, which list registers may hold: fold first.
+    #[inline(always)]
+    pub const fn is_state(&self) -> bool {
+        self.row.is_state
+    }
+}
+
 /// The register at an offset of a frame, and how far in it that is.
 #[inline(always)]
 fn look_up(frame: Frame, offset: u64) -> Option<(&'static Register, u64)> {
@@ -292,8 +384,8 @@ fn look_up(frame: Frame, offset: u64) -> Option<(&'static Register, u64)> {
         return look_up_far(frame, offset);
     }
     let places = FIRST.get(frame as usize)?;
-    let number = usize::from(*places.get(place_of(offset) as usize)?);
-    let row = REGISTERS.get(number.checked_sub(1)?)?;
+    let number = usize::from(*places.get(place_of(offset) as usize % PLACES)?) % REGISTERS.len();
+    let row = REGISTERS.get(number)?;
     match row.reach(offset) {
         Some(within) => Some((row, within)),
         None => search(frame, offset, number),
@@ -315,84 +407,32 @@ fn search(frame: Frame, offset: u64, from: usize) -> Option<(&'static Register, 
     rows.find_map(|row| Some((row, row.reach(offset)?)))
 }
 
-/// A register that a guest accesses, and a place in it.
-#[derive(Clone, Copy)]
-pub struct Found {
-    row: &'static Register,
-    site: Site,
-    /// Bytes of its unit in front of the access.
-    skipped: u8,
-}
-
-impl Found {
-    /// Whether the access looks at or changes pending or active bits, which list registers may hold: fold first.
-    pub const fn is_state(&self) -> bool {
-        self.row.is_state
-    }
-}
-
 impl Vgic {
-    /// Where `who` gets to at an offset. `Ok(None)` is reserved, RES0 at any width. An error: there is nothing, behind the
-    /// last vCPU's redistributor or in a GICv2.
+    /// Reads or writes the accessed part of a unit. The register [has](Found::has) the width, and the controller is of the
+    /// version that the place was made for.
     #[inline(always)]
-    pub fn find(&self, part: Part, who: VcpuId, offset: u64) -> Result<Option<Found>, Abort> {
-        let (frame, vcpu, offset) = match (part, self.version) {
-            (Part::Distributor, GicVersion::V3) => (Frame::Distributor, who, offset),
-            (Part::Distributor, GicVersion::V2) => (Frame::Legacy, who, offset),
-            (Part::Redistributors, GicVersion::V3) => {
-                let number = offset / GICR_STRIDE;
-                if number >= self.vcpus as u64 {
-                    return Err(Abort);
-                }
-                let frame = match offset & gicr::SGI_BASE {
-                    0 => Frame::Redistributor,
-                    _ => Frame::Private,
-                };
-                (frame, VcpuId::new(number as u8), offset % gicr::SGI_BASE)
-            }
-            (Part::Redistributors, GicVersion::V2) => return Err(Abort),
-        };
-        let Some((row, within)) = look_up(frame, offset) else {
-            return Ok(None);
-        };
-        let skipped = within as u8 & row.unit;
-        let intid = ((within - u64::from(skipped)) << 3 >> (row.per_intid & SINGLE)) as u16;
-        let word = (intid / 32) as u8;
-        let at = At { who, vcpu, word };
-        let site = Site { at, intid };
-        Ok(row
-            .is_in(frame, word)
-            .then_some(Found { row, site, skipped }))
-    }
-
-    /// Reads or writes the accessed part of a unit.
-    #[inline(always)]
-    pub fn access(&mut self, found: &Found, access: Access) -> Result<Reply, Abort> {
-        let (row, width) = (found.row, access.width);
-        if row.widths & 1 << width as u8 == 0 {
-            return Err(Abort);
-        }
+    pub fn access(&mut self, found: &Found, access: Access) -> Reply {
         let shift = 8 * u32::from(found.skipped);
-        Ok(match access.op {
+        match access.op {
             Op::Read => {
-                let Reply { value, kick } = (row.read)(self, found.site);
+                let Reply { value, kick } = (found.row.read)(self, found.site);
                 Reply {
                     value: value >> shift,
                     kick,
                 }
             }
             Op::Write(value) => {
-                let mask = width.mask();
+                let mask = access.width.mask();
                 let written = Written {
                     value: (value & mask) << shift,
                     mask: mask << shift,
                 };
                 Reply {
                     value: 0,
-                    kick: (row.write)(self, found.site, written),
+                    kick: (found.row.write)(self, found.site, written),
                 }
             }
-        })
+        }
     }
 
     /// A word of bits, one per interrupt.

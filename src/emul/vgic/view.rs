@@ -48,6 +48,7 @@ impl Vgic {
 
 impl View<'_> {
     /// The physical INTID behind an interrupt.
+    #[inline(always)]
     pub fn physical(&self, index: usize) -> Option<u16> {
         let intid = self.first + index as u32;
         let mut links = self.links.iter();
@@ -58,6 +59,7 @@ impl View<'_> {
 
     /// A list register's interrupt returns; its bit. Ignored unless this vCPU holds it: the register
     /// may be from before a reset.
+    #[inline(always)]
     pub fn take_back(&mut self, lr: ListRegister) -> u32 {
         let index = (lr.intid() % 32) as usize;
         let bit = bit(index);
@@ -102,6 +104,7 @@ impl View<'_> {
     }
 
     /// An interrupt's state moves into a list register.
+    #[inline(always)]
     pub fn hand_over(&mut self, index: usize, groups: Groups) -> ListRegister {
         let bit = bit(index);
         *self.home |= bit;
@@ -126,6 +129,7 @@ impl View<'_> {
         lr
     }
 
+    #[inline(always)]
     fn hand_over_pending(&mut self, index: usize) -> ListRegister {
         let bit = bit(index);
         let bank = &mut *self.bank;

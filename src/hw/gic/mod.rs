@@ -91,11 +91,13 @@ impl Gic {
     }
 
     /// Acknowledges the highest-priority pending interrupt.
+    #[inline(always)]
     pub fn acknowledge(&self) -> Taken {
         either!(self, gic => gic.acknowledge())
     }
 
     /// Priority drop: other interrupts may come; this one stays active.
+    #[inline(always)]
     pub fn drop_priority(&self, taken: Taken) {
         either!(self,
             v2: gic => gic.drop_priority(taken),

@@ -3,8 +3,8 @@
 
 use std::vec::Vec;
 
-use super::super::{ListRegs, Part, Vgic};
-use crate::spec::gic::{GicVersion, SgiRequest};
+use super::super::{Delivery, Found, ListRegs, Place, Reply, Vgic};
+use crate::spec::gic::{GicVersion, SgiRegister, SgiRequest};
 use crate::types::{Access, Op, VcpuId, VcpuSet, Width};
 
 pub const TIMER: u32 = 27;
@@ -115,6 +115,7 @@ impl Interface {
 
 /// A VM on as many board CPUs.
 pub struct Machine {
+    version: GicVersion,
     pub gic: Vgic,
     pub cpus: Vec<Interface>,
     /// vCPUs that were kicked and have not refreshed yet; only if `lazy`.
@@ -147,6 +148,7 @@ impl Machine {
             })
             .collect();
         let mut machine = Self {
+            version,
             gic,
             cpus,
             kicked: VcpuSet::EMPTY,
@@ -218,21 +220,24 @@ impl Machine {
         );
     }
 
-    /// One of this CPU's own interrupts has come: the short way, if it leads there.
-    fn deliver(&mut self, cpu: usize, intid: u32, kick: VcpuSet) {
-        let interface = &mut self.cpus[cpu];
-        let empty = interface.elrsr();
-        let lrs = &mut interface.lrs;
-        let mut kick = kick;
-        if kick.contains(v(cpu))
-            && let Some((slot, lr)) = self.gic.hand_over_one(v(cpu), intid, lrs, || empty)
-        {
-            assert_eq!(self.cpus[cpu].lrs.lr[slot], lr);
-            self.short_ways += 1;
-            self.check(cpu);
-            kick = kick.without(v(cpu));
+    /// What becomes of an interrupt of the CPU's own.
+    fn deliver(&mut self, cpu: usize, delivery: Delivery) {
+        match delivery {
+            Delivery::Listed(slot) => {
+                assert!(slot < self.cpus[cpu].lrs.used);
+                self.short_ways += 1;
+                self.check(cpu);
+            }
+            Delivery::Kick(kick) => self.kicked = self.kicked.union(kick),
         }
-        self.kicked = self.kicked.union(kick);
+    }
+
+    /// The input of a private interrupt.
+    fn own_line(&mut self, cpu: usize, intid: u32, level: bool) {
+        let empty = self.cpus[cpu].elrsr();
+        let lrs = &mut self.cpus[cpu].lrs;
+        let delivery = self.gic.set_own_line(v(cpu), intid, level, lrs, empty);
+        self.deliver(cpu, delivery);
     }
 
     /// What `cpu` does on its way out of EL2, and the interrupts that follow.
@@ -252,8 +257,7 @@ impl Machine {
         for _ in 0..4 {
             if self.cpus[cpu].timer == (true, false) {
                 self.cpus[cpu].timer.1 = true;
-                let kick = self.gic.set_line(TIMER, v(cpu), true);
-                self.deliver(cpu, TIMER, kick);
+                self.own_line(cpu, TIMER, true);
                 if self.kicked.contains(v(cpu)) {
                     self.refresh(cpu);
                 }
@@ -281,27 +285,27 @@ impl Machine {
 
     /// Register accesses of a guest. Offsets from 0x100_0000 on are the redistributors'.
     pub fn access(&mut self, cpu: usize, offset: u64, width: Width, op: Op) -> Option<u64> {
-        let (part, offset) = match offset.checked_sub(REDISTRIBUTORS) {
-            Some(offset) => (Part::Redistributors, offset),
-            None => (Part::Distributor, offset),
+        let place = match offset.checked_sub(REDISTRIBUTORS) {
+            Some(offset) => Place::in_redistributors(self.cpus.len(), offset)?,
+            None => Place::in_distributor(self.version, v(cpu), offset),
         };
         let access = Access { offset, width, op };
-        let found = match self.gic.find(part, v(cpu), offset) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Some(0),
-            Err(_) => return None,
+        let Some(found) = Found::at(place, v(cpu)) else {
+            return Some(0);
         };
+        if !found.has(width) {
+            return None;
+        }
         let fold = found.is_state();
         if fold {
             self.fold(cpu);
         }
-        let reply = self.gic.access(&found, access);
-        let mut kick = reply.map_or(VcpuSet::EMPTY, |r| r.kick);
+        let Reply { value, mut kick } = self.gic.access(&found, access);
         if fold {
             kick.insert(v(cpu));
         }
         self.after(cpu, kick);
-        reply.ok().map(|r| r.value & width.mask())
+        Some(value & width.mask())
     }
 
     pub fn read(&mut self, cpu: usize, offset: u64) -> u32 {
@@ -319,9 +323,14 @@ impl Machine {
     }
 
     pub fn line(&mut self, intid: u32, cpu: usize, level: bool) {
-        let kick = self.gic.set_line(intid, v(cpu), level);
-        self.deliver(cpu, intid, kick);
-        self.after(cpu, VcpuSet::EMPTY);
+        let kick = match intid {
+            16..32 => {
+                self.own_line(cpu, intid, level);
+                VcpuSet::EMPTY
+            }
+            _ => self.gic.set_line(intid, v(cpu), level),
+        };
+        self.after(cpu, kick);
     }
 
     /// The guest did something that EL2 does not see.
@@ -338,11 +347,17 @@ impl Machine {
         self.after(cpu, VcpuSet::EMPTY);
     }
 
-    pub fn sgi(&mut self, cpu: usize, register: crate::spec::gic::SgiRegister, value: u64) {
+    pub fn sgi(&mut self, cpu: usize, register: SgiRegister, value: u64) {
         let request = SgiRequest::decode(value, v(cpu), self.cpus.len());
+        if register == SgiRegister::Sgi1r && request.targets == VcpuSet::one(v(cpu)) {
+            let empty = self.cpus[cpu].elrsr();
+            let lrs = &mut self.cpus[cpu].lrs;
+            let delivery = self.gic.request_own_sgi(v(cpu), request.intid, lrs, empty);
+            self.deliver(cpu, delivery);
+            return self.after(cpu, VcpuSet::EMPTY);
+        }
         let kick = self.gic.request_sgi(register, request);
-        self.deliver(cpu, request.intid, kick);
-        self.after(cpu, VcpuSet::EMPTY);
+        self.after(cpu, kick);
     }
 
     /// IAR: 1023 when there is none.

@@ -9,7 +9,7 @@ use super::machine::{Machine, REDISTRIBUTORS, TIMER, private, v};
 use crate::spec::gic::{GicVersion, SgiRegister, SgiRequest};
 use crate::types::{Access, Op as Direction, VcpuId, Width};
 
-use super::super::{ListRegs, Part, Vgic};
+use super::super::{Found, ListRegs, Place, Vgic};
 
 /// Interrupts that the runs play with: few, so that they meet.
 const SOME: [u32; 18] = [
@@ -559,9 +559,12 @@ proptest! {
             let access = Access { offset, width: Width::from_sas(width), op };
             match what {
                 0 | 1 => {
-                    let part = [Part::Distributor, Part::Redistributors][usize::from(what)];
-                    if let Ok(Some(found)) = gic.find(part, who, offset) {
-                        drop(gic.access(&found, access));
+                    let place = match what {
+                        0 => Some(Place::in_distributor(version, who, offset)),
+                        _ => Place::in_redistributors(vcpus, offset),
+                    };
+                    if let Some(found) = place.and_then(|place| Found::at(place, who)) {
+                        let _ = gic.access(&found, access);
                     }
                 }
                 2 => drop(gic.request_sgi(SgiRegister::Sgi1r, SgiRequest::decode(offset, who, vcpus))),
@@ -572,7 +575,11 @@ proptest! {
                     lrs.eoi_count = width as u8;
                     let _ = gic.fold(who, &mut lrs);
                 }
-                5 => drop(gic.hand_over_one(who, offset as u32, &mut lrs, || offset as u16)),
+                5 => {
+                    let empty = offset as u16;
+                    let _ = gic.set_own_line(who, offset as u32, write.is_some(), &mut lrs, empty);
+                    let _ = gic.request_own_sgi(who, width as u32, &mut lrs, empty);
+                }
                 _ => {
                     let _ = gic.fill(who, &mut lrs);
                     let _ = gic.deactivate(who, offset as u32);

@@ -1,64 +1,71 @@
 //! A line of a guest's output that is not finished yet.
 
-use arrayvec::ArrayVec;
-
 /// Longer lines of a VM that is not in focus come in pieces of this many bytes.
 pub const LINE_BYTES: usize = 240;
 
 /// What has come since the last line feed, as far as it still shows: a carriage return starts the
 /// text over, as it does on a terminal where a prompt is drawn again or a percentage goes up.
 pub struct Line {
-    bytes: ArrayVec<u8, LINE_BYTES>,
-    returned: bool,
+    bytes: [u8; LINE_BYTES],
+    /// How many of them there are.
+    len: usize,
+    /// Where the next one goes: at their end, or after a carriage return at the start, where it replaces all of them.
+    next: usize,
 }
 
 impl Line {
     pub const fn new() -> Self {
         Self {
-            bytes: ArrayVec::new_const(),
-            returned: false,
+            bytes: [0; LINE_BYTES],
+            len: 0,
+            next: 0,
         }
     }
 
     /// Adds a byte other than a line feed. When there is no room, what was there is forgotten.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, byte: u8) {
         if byte == b'\r' {
-            self.returned = true;
+            self.next = 0;
             return;
         }
-        if self.returned || self.bytes.is_full() {
-            self.clear();
+        let at = if self.is_full() { 0 } else { self.next };
+        if let Some(slot) = self.bytes.get_mut(at) {
+            *slot = byte;
         }
-        let _ = self.bytes.try_push(byte);
+        self.next = at + 1;
+        self.len = self.next;
     }
 
     pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.returned = false;
+        self.len = 0;
+        self.next = 0;
     }
 
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len == 0
     }
 
     /// Whether one more byte would make the text disappear that is there.
     pub fn is_full(&self) -> bool {
-        self.bytes.is_full() && !self.returned
+        self.next >= LINE_BYTES
     }
 
     /// What brings a terminal to where it was, from an empty row.
     pub fn replay(&self) -> impl Iterator<Item = u8> {
-        let end = self.returned.then_some(b'\r');
-        self.bytes.iter().copied().chain(end)
+        let end = (self.next < self.len).then_some(b'\r');
+        self.bytes().chain(end)
+    }
+
+    fn bytes(&self) -> impl Iterator<Item = u8> {
+        self.bytes.iter().copied().take(self.len)
     }
 
     /// The text without what would move the cursor or change the terminal: a VM that is not in focus
     /// owns its line and nothing else.
     pub fn text(&self) -> impl Iterator<Item = u8> {
         let mut escape = Escape::No;
-        let bytes = self.bytes.iter().copied();
-        bytes.filter(move |byte| escape.is_text(*byte))
+        self.bytes().filter(move |byte| escape.is_text(*byte))
     }
 }
 

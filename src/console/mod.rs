@@ -148,44 +148,43 @@ impl Console {
         self.focus
     }
 
-    /// A VM writes a byte.
-    #[inline]
-    pub fn output(&mut self, vm: VmId, byte: u8, uart: &mut impl Uart) {
-        if self.focus != Some(vm) || self.row == Row::Owed {
+    /// A VM writes a byte. Whether [`Self::settle`] is to be called once there has been quiet for a moment.
+    #[inline(always)]
+    #[must_use]
+    pub fn output(&mut self, vm: VmId, byte: u8, uart: &mut impl Uart) -> bool {
+        if self.focus != Some(vm) {
             return self.output_aside(vm, byte, uart);
         }
-        uart.put(byte);
-        let Some(guest) = self.guests.get_mut(vm.index()) else {
-            return;
-        };
-        if byte == b'\n' {
-            guest.line.clear();
-            self.row = Row::Empty;
-        } else {
-            guest.line.push(byte);
-            self.row = Row::Text;
+        if self.row == Row::Owed {
+            self.settle(uart);
         }
+        uart.put(byte);
+        if let Some(guest) = self.guests.get_mut(vm.index()) {
+            if byte == b'\n' {
+                guest.line.clear();
+                self.row = Row::Empty;
+            } else {
+                guest.line.push(byte);
+                self.row = Row::Text;
+            }
+        }
+        false
     }
 
-    /// The rare ways of [`Self::output`].
-    #[cold]
-    fn output_aside(&mut self, vm: VmId, byte: u8, uart: &mut impl Uart) {
-        if self.focus == Some(vm) {
-            self.settle(uart);
-            return self.output(vm, byte, uart);
-        }
+    /// A VM that is not in focus writes a byte.
+    fn output_aside(&mut self, vm: VmId, byte: u8, uart: &mut impl Uart) -> bool {
         let Some(guest) = self.guests.get_mut(vm.index()) else {
-            return;
+            return false;
         };
-        if byte == b'\n' {
-            return self.flush(vm, uart);
-        }
-        if guest.line.is_full() && byte != b'\r' {
-            self.flush(vm, uart);
-        }
-        if let Some(guest) = self.guests.get_mut(vm.index()) {
+        if byte != b'\n' && (byte == b'\r' || !guest.line.is_full()) {
             guest.line.push(byte);
+        } else {
+            self.flush(vm, uart);
+            if byte != b'\n' {
+                return self.output_aside(vm, byte, uart);
+            }
         }
+        self.row == Row::Owed
     }
 
     /// Prints a line of the hypervisor, at column 0, and keeps it in the log. A line feed within it
@@ -208,12 +207,6 @@ impl Console {
         let _ = lines.write_char('\n');
     }
 
-    /// Whether lines of others came between and the VM in focus has an unfinished line that is to be
-    /// written again: to be asked after [`Self::output`].
-    pub fn owes(&self) -> bool {
-        self.row == Row::Owed
-    }
-
     /// Writes the unfinished line of the VM in focus again if lines of others came between. To be
     /// called when those others have been quiet for a moment.
     pub fn settle(&mut self, uart: &mut impl Uart) {
@@ -222,7 +215,7 @@ impl Console {
         }
         self.row = Row::Empty;
         if let Some(guest) = self.focus.and_then(|vm| self.guests.get(vm.index())) {
-            guest.line.replay().for_each(|byte| uart.put(byte));
+            guest.line.replay().for_each(|byte| put(uart, byte));
             self.row = Row::Text;
         }
     }
@@ -293,8 +286,8 @@ impl Console {
     /// Ends a row in which text of the VM in focus stands, so that another line can follow.
     fn break_row(&mut self, uart: &mut impl Uart) {
         if self.row == Row::Text {
-            uart.put(b'\r');
-            uart.put(b'\n');
+            put(uart, b'\r');
+            put(uart, b'\n');
             let focus = self.focus.and_then(|vm| self.guests.get(vm.index()));
             let unfinished = focus.is_some_and(|guest| !guest.line.is_empty());
             self.row = if unfinished { Row::Owed } else { Row::Empty };
@@ -310,7 +303,7 @@ impl Console {
         let name = guest.name.bytes();
         let prefix = [b'['].into_iter().chain(name).chain(*b"] ");
         let line = prefix.chain(guest.line.text()).chain(*b"\r\n");
-        line.for_each(|byte| uart.put(byte));
+        line.for_each(|byte| put(uart, byte));
         guest.line.clear();
     }
 
@@ -380,12 +373,18 @@ impl<U: Uart> fmt::Write for Lines<'_, U> {
         for byte in text.bytes() {
             self.log.put(byte);
             if byte == b'\n' {
-                self.uart.put(b'\r');
+                put(self.uart, b'\r');
             }
-            self.uart.put(byte);
+            put(self.uart, byte);
         }
         Ok(())
     }
+}
+
+/// [`Uart::put`] for everybody but a VM in focus: not worth a copy of it at each place.
+#[inline(never)]
+fn put(uart: &mut impl Uart, byte: u8) {
+    uart.put(byte);
 }
 
 #[cfg(test)]

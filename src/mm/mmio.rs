@@ -40,28 +40,22 @@ impl Mmio {
         (end <= self.range.bytes()).then(|| self.range.start().get().wrapping_add(offset))
     }
 
+    /// The 32-bit register at `offset` bytes; `None` when it does not lie within.
+    pub fn register(self, offset: u64) -> Option<Register> {
+        let address = self.address(offset, 4)?;
+        Some(Register { address })
+    }
+
     /// Reads the 32-bit register at `offset` bytes.
     pub fn read32(self, offset: u64) -> u32 {
-        let Some(address) = self.address(offset, 4) else {
-            return 0;
-        };
-        let value: u32;
-        // SAFETY: (1) within the device's range, which is mapped. (2) LDAR has no writeback, as devices want it, and the drivers' offsets are aligned.
-        unsafe {
-            asm!("ldar {:w}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
-        };
-        value
+        self.register(offset).map_or(0, Register::read)
     }
 
     /// Writes the 32-bit register at `offset` bytes.
     pub fn write32(self, offset: u64, value: u32) {
-        let Some(address) = self.address(offset, 4) else {
-            return;
-        };
-        // SAFETY: as for `read32`; what the device does with it is the driver's business.
-        unsafe {
-            asm!("str {:w}, [{}]", in(reg) value, in(reg) address, options(nostack, preserves_flags))
-        };
+        if let Some(register) = self.register(offset) {
+            register.write(value);
+        }
     }
 
     /// Reads the 64-bit register at `offset` bytes.
@@ -70,7 +64,7 @@ impl Mmio {
             return 0;
         };
         let value: u64;
-        // SAFETY: as for `read32`.
+        // SAFETY: as for `Register::read`.
         unsafe {
             asm!("ldar {}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags))
         };
@@ -82,9 +76,38 @@ impl Mmio {
         let Some(address) = self.address(offset, 8) else {
             return;
         };
-        // SAFETY: as for `write32`.
+        // SAFETY: as for `Register::write`.
         unsafe {
             asm!("str {}, [{}]", in(reg) value, in(reg) address, options(nostack, preserves_flags))
+        };
+    }
+}
+
+/// A 32-bit register of a device.
+#[derive(Clone, Copy, Debug)]
+pub struct Register {
+    /// Within an [`Mmio`].
+    address: u64,
+}
+
+impl Register {
+    /// Reads it.
+    #[inline(always)]
+    pub fn read(self) -> u32 {
+        let value: u32;
+        // SAFETY: (1) within a device's range, which is mapped. (2) LDAR has no writeback, as devices want it, and the drivers' offsets are aligned.
+        unsafe {
+            asm!("ldar {:w}, [{}]", out(reg) value, in(reg) self.address, options(nostack, preserves_flags))
+        };
+        value
+    }
+
+    /// Writes it.
+    #[inline(always)]
+    pub fn write(self, value: u32) {
+        // SAFETY: as for `read`; what the device does with it is the driver's business.
+        unsafe {
+            asm!("str {:w}, [{}]", in(reg) value, in(reg) self.address, options(nostack, preserves_flags))
         };
     }
 }

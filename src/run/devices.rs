@@ -112,7 +112,7 @@ fn cpu_interface(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
 fn uart(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
     let vm = vcpu.vm;
     let effect = {
-        let mut uart = vm.uart.lock();
+        let mut uart = vm.uart.lock_in_line();
         let effect = uart.access(access)?;
         // Under the device's lock: levels reach the interrupt controller in the order in which they arose.
         if let Some(line) = effect.line {

@@ -25,11 +25,12 @@ pub struct Port(Option<Uart>);
 impl Port {
     /// The UART that the board has, if its registers are mapped.
     pub fn of(board: Option<&board::Uart>, memory: &Memory) -> Self {
-        Self(board.and_then(|uart| Some(Uart::open(uart.kind, memory.device(uart.regs)?))))
+        Self(board.and_then(|uart| Uart::open(uart.kind, memory.device(uart.regs)?)))
     }
 }
 
 impl console::Uart for Port {
+    #[inline(always)]
     fn put(&mut self, byte: u8) {
         if let Some(uart) = &mut self.0 {
             uart.put(byte);
@@ -97,10 +98,10 @@ pub fn stopped(vm: VmId, text: fmt::Arguments) {
 
 /// A guest's UART has sent a byte. Whether [`settle`] is to be called once the guest is quiet.
 #[must_use]
+#[inline(always)]
 pub fn guest_output(vm: VmId, byte: u8) -> bool {
-    let line = &mut *LINE.lock();
-    line.console.output(vm, byte, &mut line.port);
-    line.console.owes()
+    let line = &mut *LINE.lock_in_line();
+    line.console.output(vm, byte, &mut line.port)
 }
 
 /// Writes the unfinished line of the VM in focus again.

@@ -6,7 +6,7 @@
 #[derive(Debug)]
 pub struct Bits {
     /// Offset of the register.
-    pub register: u64,
+    pub register: u32,
     /// Which bits.
     pub mask: u32,
     /// Their value.
@@ -19,9 +19,9 @@ pub struct Uart {
     /// What a device tree calls it.
     pub compatible: &'static str,
     /// The register that takes a byte to send.
-    pub transmit: u64,
+    pub transmit: u32,
     /// The register that has the byte received first.
-    pub receive: u64,
+    pub receive: u32,
     /// There is room for a byte to send.
     pub room: Bits,
     /// Everything is on the wire.
@@ -128,7 +128,7 @@ const UART_16550: Uart = Uart {
     acknowledge: &[],
 };
 
-const fn set(register: u64, mask: u32) -> Bits {
+const fn set(register: u32, mask: u32) -> Bits {
     Bits {
         register,
         mask,
@@ -136,7 +136,7 @@ const fn set(register: u64, mask: u32) -> Bits {
     }
 }
 
-const fn clear(register: u64, mask: u32) -> Bits {
+const fn clear(register: u32, mask: u32) -> Bits {
     Bits {
         register,
         mask,
@@ -144,7 +144,7 @@ const fn clear(register: u64, mask: u32) -> Bits {
     }
 }
 
-const fn whole(register: u64, value: u32) -> Bits {
+const fn whole(register: u32, value: u32) -> Bits {
     Bits {
         register,
         mask: u32::MAX,

@@ -52,20 +52,21 @@ impl Line {
     }
 
     /// What brings a terminal to where it was, from an empty row.
-    pub fn replay(&self) -> impl Iterator<Item = u8> {
-        let end = (self.next < self.len).then_some(b'\r');
-        self.bytes().chain(end)
+    pub fn replay(&self) -> (&[u8], &[u8]) {
+        let end: &[u8] = if self.next < self.len { b"\r" } else { b"" };
+        (self.bytes(), end)
     }
 
-    fn bytes(&self) -> impl Iterator<Item = u8> {
-        self.bytes.iter().copied().take(self.len)
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 
     /// The text without what would move the cursor or change the terminal: a VM that is not in focus
     /// owns its line and nothing else.
     pub fn text(&self) -> impl Iterator<Item = u8> {
         let mut escape = Escape::No;
-        self.bytes().filter(move |byte| escape.is_text(*byte))
+        let bytes = self.bytes().iter().copied();
+        bytes.filter(move |byte| escape.is_text(*byte))
     }
 }
 
@@ -117,8 +118,8 @@ mod tests {
         assert_eq!(text("10%\r20%"), "20%");
         assert_eq!(text("100%\r"), "100%");
         assert_eq!(text("\r"), "");
-        let at_start: Vec<u8> = line("abc\r").replay().collect();
-        assert_eq!(at_start, b"abc\r");
+        assert_eq!(line("abc\r").replay(), (&b"abc"[..], &b"\r"[..]));
+        assert_eq!(line("abc\rx").replay(), (&b"x"[..], &b""[..]));
     }
 
     #[test]

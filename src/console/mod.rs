@@ -215,7 +215,9 @@ impl Console {
         }
         self.row = Row::Empty;
         if let Some(guest) = self.focus.and_then(|vm| self.guests.get(vm.index())) {
-            guest.line.replay().for_each(|byte| put(uart, byte));
+            let (text, end) = guest.line.replay();
+            send(text, uart);
+            send(end, uart);
             self.row = Row::Text;
         }
     }
@@ -286,8 +288,7 @@ impl Console {
     /// Ends a row in which text of the VM in focus stands, so that another line can follow.
     fn break_row(&mut self, uart: &mut impl Uart) {
         if self.row == Row::Text {
-            put(uart, b'\r');
-            put(uart, b'\n');
+            send(b"\r\n", uart);
             let focus = self.focus.and_then(|vm| self.guests.get(vm.index()));
             let unfinished = focus.is_some_and(|guest| !guest.line.is_empty());
             self.row = if unfinished { Row::Owed } else { Row::Empty };
@@ -300,10 +301,11 @@ impl Console {
         let Some(guest) = self.guests.get_mut(vm.index()) else {
             return;
         };
-        let name = guest.name.bytes();
-        let prefix = [b'['].into_iter().chain(name).chain(*b"] ");
-        let line = prefix.chain(guest.line.text()).chain(*b"\r\n");
-        line.for_each(|byte| put(uart, byte));
+        send(b"[", uart);
+        send(guest.name.as_bytes(), uart);
+        send(b"] ", uart);
+        guest.line.text().for_each(|byte| send(&[byte], uart));
+        send(b"\r\n", uart);
         guest.line.clear();
     }
 
@@ -372,19 +374,17 @@ impl<U: Uart> fmt::Write for Lines<'_, U> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes() {
             self.log.put(byte);
-            if byte == b'\n' {
-                put(self.uart, b'\r');
-            }
-            put(self.uart, byte);
+            let text: &[u8] = if byte == b'\n' { b"\r\n" } else { &[byte] };
+            send(text, self.uart);
         }
         Ok(())
     }
 }
 
-/// [`Uart::put`] for everybody but a VM in focus: not worth a copy of it at each place.
+/// Sends what is not a byte of the VM in focus: out of line, as it comes from many places.
 #[inline(never)]
-fn put(uart: &mut impl Uart, byte: u8) {
-    uart.put(byte);
+pub fn send(text: &[u8], uart: &mut impl Uart) {
+    text.iter().for_each(|byte| uart.put(*byte));
 }
 
 #[cfg(test)]

@@ -157,8 +157,7 @@ struct Raw(Port);
 
 impl Write for Raw {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes()
-            .for_each(|byte| console::Uart::put(&mut self.0, byte));
+        console::send(text.as_bytes(), &mut self.0);
         Ok(())
     }
 }

@@ -6,29 +6,32 @@ use super::{
 };
 use crate::{
     spec::{
-        fdt::{Node, Property, Tree},
+        fdt::{Node, Property},
         translation::PAGE,
     },
     types::{MAX_PCPUS, Mpidr, Pa, PaRange},
 };
 use arrayvec::ArrayVec;
 
-type Cpus = ArrayVec<Cpu, MAX_PCPUS>;
+pub(super) type Cpus = ArrayVec<Cpu, MAX_PCPUS>;
 
-/// The CPUs in the order of the tree, and how many there are beyond [`MAX_PCPUS`].
+/// Adds the CPUs below `parent`, `/cpus`, in the order of the tree, and says how many there are beyond [`MAX_PCPUS`].
 #[inline(never)]
-pub(super) fn discover<'t, 'a>(tree: &'t Tree<'a>) -> Result<(Cpus, usize), BoardError<'t, 'a>> {
-    let no_node = |node, wanted| BoardError::new(tree, node, Fault::NoNode(wanted));
-    let parent = tree.node("/cpus");
-    let parent = parent.ok_or(no_node(tree.root(), "/cpus"))?;
-    let (mut cpus, mut left_out) = (Cpus::new(), 0);
+pub(super) fn discover<'t, 'a>(
+    root: Node<'t, 'a>,
+    parent: Option<Node<'t, 'a>>,
+    cpus: &mut Cpus,
+) -> Result<usize, BoardError<'t, 'a>> {
+    let no_node = |node, wanted| BoardError::new(node, Fault::NoNode(wanted));
+    let parent = parent.ok_or(no_node(root, "/cpus"))?;
+    let mut left_out = 0;
     for node in parent.children().filter(|node| is_usable(*node)) {
-        let cpu = cpu(parent, node).map_err(|fault| BoardError::new(tree, node, fault))?;
+        let cpu = cpu(parent, node).map_err(|fault| BoardError::new(node, fault))?;
         let known = cpus.iter().any(|known: &Cpu| known.mpidr == cpu.mpidr);
         if let (true, Some(property)) = (known, node.property("reg")) {
             let allowed = "an affinity that no other CPU has";
             let fault = Fault::Value { property, allowed };
-            return Err(BoardError::new(tree, node, fault));
+            return Err(BoardError::new(node, fault));
         }
         if cpus.try_push(cpu).is_err() {
             left_out += 1;
@@ -36,7 +39,7 @@ pub(super) fn discover<'t, 'a>(tree: &'t Tree<'a>) -> Result<(Cpus, usize), Boar
     }
     match cpus.is_empty() {
         true => Err(no_node(parent, "CPU")),
-        false => Ok((cpus, left_out)),
+        false => Ok(left_out),
     }
 }
 

@@ -1,12 +1,11 @@
 //! Why a board cannot be used; each prints as one line.
 
-use crate::spec::fdt::{Node, Property, Tree};
+use crate::spec::fdt::{Node, Property};
 use core::fmt;
 
 /// What is wrong with the board's device tree, and where.
 #[derive(Clone, Copy)]
 pub struct BoardError<'t, 'a> {
-    tree: &'t Tree<'a>,
     node: Node<'t, 'a>,
     fault: Fault<'a>,
 }
@@ -28,14 +27,14 @@ pub(super) enum Fault<'a> {
 }
 
 impl<'t, 'a> BoardError<'t, 'a> {
-    pub(super) fn new(tree: &'t Tree<'a>, node: Node<'t, 'a>, fault: Fault<'a>) -> Self {
-        Self { tree, node, fault }
+    pub(super) fn new(node: Node<'t, 'a>, fault: Fault<'a>) -> Self {
+        Self { node, fault }
     }
 }
 
 impl fmt::Display for BoardError<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "board: {}: ", self.tree.path(self.node))?;
+        write!(f, "board: {}: ", self.node.path())?;
         match self.fault {
             Fault::Missing(property) => write!(f, "{property} is missing"),
             Fault::NoNode(wanted) => write!(f, "there is no {wanted}"),

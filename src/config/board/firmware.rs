@@ -6,20 +6,19 @@ use super::{
     interrupt::interrupts,
 };
 use crate::{
-    spec::fdt::{Node, Property, Tree},
+    spec::fdt::{Node, Path, Property},
     types::{Pa, PaRange},
 };
 
 /// The board's own PSCI firmware (Linux, bindings/arm/psci.yaml).
 #[inline(never)]
-pub(super) fn psci<'t, 'a>(tree: &'t Tree<'a>) -> Result<Option<Psci>, BoardError<'t, 'a>> {
+pub(super) fn psci<'t, 'a>(node: Option<Node<'t, 'a>>) -> Result<Option<Psci>, BoardError<'t, 'a>> {
     const STANDARD: [&str; 2] = ["arm,psci-1.0", "arm,psci-0.2"];
-    let is_standard = |node: Node| STANDARD.iter().any(|name| node.is_compatible(name));
-    let is_psci = |node: &Node| is_standard(*node) || node.is_compatible("arm,psci");
-    let Some(node) = tree.nodes().find(is_psci).filter(|node| node.is_okay()) else {
+    let Some(node) = node.filter(|node| node.is_okay()) else {
         return Ok(None);
     };
-    let error = |fault| BoardError::new(tree, node, fault);
+    let is_standard = STANDARD.iter().any(|name| node.is_compatible(name));
+    let error = |fault| BoardError::new(node, fault);
     let method = node.property("method");
     let property = method.ok_or(error(Fault::Missing("method")))?;
     if property.str() != Some("smc") {
@@ -30,7 +29,7 @@ pub(super) fn psci<'t, 'a>(tree: &'t Tree<'a>) -> Result<Option<Psci>, BoardErro
     }
     let id = |name| node.property(name).and_then(Property::u32);
     Ok(Some(Psci {
-        v0_1: (!is_standard(node)).then(|| PsciIds {
+        v0_1: (!is_standard).then(|| PsciIds {
             cpu_suspend: id("cpu_suspend"),
             cpu_off: id("cpu_off"),
             cpu_on: id("cpu_on"),
@@ -42,16 +41,13 @@ pub(super) fn psci<'t, 'a>(tree: &'t Tree<'a>) -> Result<Option<Psci>, BoardErro
 /// The timer's interrupts: by `interrupt-names`, or in the order of the binding (Linux,
 /// bindings/timer/arm,arch_timer.yaml).
 #[inline(never)]
-pub(super) fn timer<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Timer {
+pub(super) fn timer(timer: Option<&Path>, gic: Node) -> Timer {
     const ORDER: [&str; 5] = ["sec-phys", "phys", "virt", "hyp-phys", "hyp-virt"];
-    let is_timer = |node: &Node| {
-        node.is_compatible("arm,armv8-timer") || node.is_compatible("arm,armv7-timer")
-    };
-    let Some(node) = tree.nodes().find(is_timer) else {
+    let Some(timer) = timer else {
         return Timer::default();
     };
-    let interrupts = interrupts(tree, node, gic);
-    let names = node.property("interrupt-names");
+    let interrupts = interrupts(timer, gic);
+    let names = timer.node().property("interrupt-names");
     let by_name = |wanted: &str| {
         let index = match names {
             Some(names) => names.strings().position(|name| name == wanted),
@@ -68,8 +64,10 @@ pub(super) fn timer<'t, 'a>(tree: &'t Tree<'a>, gic: Node<'t, 'a>) -> Timer {
 
 /// The initrd that `/chosen` announces (Linux, bindings/chosen.txt).
 #[inline(never)]
-pub(super) fn initrd<'t, 'a>(tree: &'t Tree<'a>) -> Result<Option<PaRange>, BoardError<'t, 'a>> {
-    let Some(chosen) = tree.node("/chosen") else {
+pub(super) fn initrd<'t, 'a>(
+    chosen: Option<Node<'t, 'a>>,
+) -> Result<Option<PaRange>, BoardError<'t, 'a>> {
+    let Some(chosen) = chosen else {
         return Ok(None);
     };
     let property = |name| chosen.property(name);
@@ -79,7 +77,7 @@ pub(super) fn initrd<'t, 'a>(tree: &'t Tree<'a>) -> Result<Option<PaRange>, Boar
     };
     let refused = |property, allowed| {
         let fault = Fault::Value { property, allowed };
-        BoardError::new(tree, chosen, fault)
+        BoardError::new(chosen, fault)
     };
     let address = |property: Property<'a>| {
         let address = property.u64().map(Pa::new);

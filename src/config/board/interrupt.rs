@@ -1,6 +1,6 @@
 //! Interrupts of devices (DTSpec 2.4; Linux, bindings/interrupt-controller/arm,gic-v3.yaml).
 
-use crate::spec::fdt::{Cells, Node, Property, Tree};
+use crate::spec::fdt::{Cells, Node, Path, Property};
 use arrayvec::ArrayVec;
 
 /// An interrupt of the GIC.
@@ -46,29 +46,32 @@ impl Interrupt {
 }
 
 /// The interrupts of `device`, as far as they are those of `gic`.
-pub(super) fn interrupts<'t, 'a>(
-    tree: &'t Tree<'a>,
-    device: Node<'t, 'a>,
-    gic: Node<'t, 'a>,
-) -> Interrupts {
-    if let Some(list) = device.property("interrupts-extended") {
+#[inline(never)]
+pub(super) fn interrupts(device: &Path, gic: Node) -> Interrupts {
+    let node = device.node();
+    if let Some(list) = node.property("interrupts-extended") {
         return list
             .cells()
-            .map(|cells| extended(tree, cells, gic))
+            .map(|cells| extended(cells, gic))
             .unwrap_or_default();
     }
-    let list = device.property("interrupts").and_then(Property::cells);
-    let parent = interrupt_parent(tree, device);
-    match list.zip(parent).filter(|(_, parent)| *parent == gic) {
-        Some((list, parent)) => specifiers(list, interrupt_cells(parent)),
+    let list = node.property("interrupts").and_then(Property::cells);
+    let parent = interrupt_parent(device).filter(|parent| gic.phandle() == Some(*parent));
+    match list.zip(parent) {
+        Some((list, _)) => specifiers(list, interrupt_cells(gic)),
         None => Interrupts::new(),
     }
 }
 
 /// Entries of a phandle and as many cells as its controller wants.
-fn extended(tree: &Tree, mut list: Cells, gic: Node) -> Interrupts {
+fn extended(mut list: Cells, gic: Node) -> Interrupts {
+    let own = gic.phandle();
+    let controller = |phandle| match own == Some(phandle) {
+        true => Some(gic),
+        false => gic.tree().by_phandle(phandle),
+    };
     let mut interrupts = Interrupts::new();
-    while let Some(controller) = list.next().and_then(|phandle| tree.by_phandle(phandle)) {
+    while let Some(controller) = list.next().and_then(controller) {
         let own = list.split_front(interrupt_cells(controller));
         let own = own.filter(|_| controller == gic);
         let interrupt = own.and_then(Interrupt::from_specifier);
@@ -98,10 +101,10 @@ fn interrupt_cells(controller: Node) -> u32 {
     cells.and_then(Property::u32).unwrap_or(0)
 }
 
-/// The controller that `interrupt-parent` names, of the node or of the nearest node above that has it.
-fn interrupt_parent<'t, 'a>(tree: &'t Tree<'a>, device: Node<'t, 'a>) -> Option<Node<'t, 'a>> {
-    let above = tree.ancestors(device);
-    let mut way = core::iter::once(&device).chain(above.iter().rev());
-    let property = way.find_map(|node| node.property("interrupt-parent"))?;
-    tree.by_phandle(property.u32()?)
+/// The phandle of the controller: `interrupt-parent` of the node or of the nearest node above that has it.
+fn interrupt_parent(device: &Path) -> Option<u32> {
+    let node = device.node();
+    let mut way = core::iter::once(&node).chain(device.above().iter().rev());
+    way.find_map(|node| node.property("interrupt-parent"))?
+        .u32()
 }

@@ -5,7 +5,7 @@ use super::{
     reg::Buses,
 };
 use crate::{
-    spec::fdt::{Node, Property, Tree},
+    spec::fdt::Node,
     types::{Pa, PaRange},
 };
 use arrayvec::ArrayVec;
@@ -70,55 +70,61 @@ fn insert(memory: &mut Ranges, new: PaRange) -> Result<(), TooManyRanges> {
     memory.try_insert(place, merged).map_err(|_| TooManyRanges)
 }
 
-/// All memory nodes, less the memory reservation block and the static regions of `/reserved-memory`
-/// (Linux, Documentation/devicetree/bindings/reserved-memory).
+/// Adds to `memory` what `node` describes, a child of `root`.
 #[inline(never)]
-pub(super) fn discover<'t, 'a>(tree: &'t Tree<'a>) -> Result<Ranges, BoardError<'t, 'a>> {
-    let root = tree.root();
-    let error = |fault| BoardError::new(tree, root, fault);
-    let too_many = |TooManyRanges| {
-        error(Fault::TooMany {
-            what: "ranges of memory",
-            limit: MAX_RANGES,
-        })
-    };
-    let mut memory = Ranges::new();
-    let buses = Buses::below(tree, root)?;
-    for node in root.children().filter(|node| is_memory(*node)) {
-        for range in buses.regs(node) {
-            if let Some(range) = range? {
-                insert(&mut memory, range).map_err(too_many)?;
-            }
+pub(super) fn add<'t, 'a>(
+    memory: &mut Ranges,
+    root: Node<'t, 'a>,
+    buses: &Buses<'a>,
+    node: Node<'t, 'a>,
+) -> Result<(), BoardError<'t, 'a>> {
+    for range in buses.regs(node) {
+        if let Some(range) = range? {
+            insert(memory, range).map_err(|_| too_many(root))?;
         }
     }
-    let reserved = tree.reservations().filter_map(|(start, bytes)| {
+    Ok(())
+}
+
+/// Takes out of `memory` the memory reservation block and the static regions of `/reserved-memory`
+/// (Linux, Documentation/devicetree/bindings/reserved-memory).
+#[inline(never)]
+pub(super) fn reserve<'t, 'a>(
+    memory: &mut Ranges,
+    root: Node<'t, 'a>,
+    regions: Option<Node<'t, 'a>>,
+) -> Result<(), BoardError<'t, 'a>> {
+    for (start, bytes) in root.tree().reservations() {
         let (start, top) = (Pa::new(start), Pa::new(u64::MAX));
         // One that wraps reserves all that is above its start.
         let end = start.checked_add(bytes).unwrap_or(top);
-        PaRange::between(start, end)
-    });
-    for hole in reserved {
-        cut(&mut memory, hole).map_err(too_many)?;
+        if let Some(hole) = PaRange::between(start, end) {
+            cut(memory, hole).map_err(|_| too_many(root))?;
+        }
     }
-    if let Some(regions) = tree.node("/reserved-memory") {
-        let buses = Buses::below(tree, regions)?;
+    if let Some(regions) = regions {
+        let buses = Buses::of(&[root, regions])?;
         for region in regions.children().filter(|region| region.is_okay()) {
             for hole in buses.regs(region) {
                 if let Some(hole) = hole? {
-                    cut(&mut memory, hole).map_err(too_many)?;
+                    cut(memory, hole).map_err(|_| too_many(root))?;
                 }
             }
         }
     }
+    let nothing = Fault::NoNode("memory node with any memory");
     match memory.is_empty() {
-        true => Err(error(Fault::NoNode("memory node with any memory"))),
-        false => Ok(memory),
+        true => Err(BoardError::new(root, nothing)),
+        false => Ok(()),
     }
 }
 
-fn is_memory(node: Node) -> bool {
-    let kind = node.property("device_type").and_then(Property::str);
-    kind == Some("memory") && node.is_okay()
+fn too_many<'t, 'a>(root: Node<'t, 'a>) -> BoardError<'t, 'a> {
+    let fault = Fault::TooMany {
+        what: "ranges of memory",
+        limit: MAX_RANGES,
+    };
+    BoardError::new(root, fault)
 }
 
 #[cfg(test)]

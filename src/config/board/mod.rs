@@ -13,6 +13,7 @@ mod gic;
 mod interrupt;
 mod memory;
 mod reg;
+mod survey;
 mod uart;
 
 #[cfg(test)]
@@ -21,11 +22,13 @@ mod tests;
 use crate::{
     spec::{
         self,
-        fdt::{Node, Property, Tree},
+        fdt::{Property, Tree},
     },
     types::{MAX_PCPUS, MAX_VCPUS, Mpidr, Pa, PaRange},
 };
 use arrayvec::ArrayVec;
+use cpus::Cpus;
+use survey::Survey;
 
 pub use cpus::{mailbox_page, mailboxes};
 pub use error::BoardError;
@@ -182,31 +185,34 @@ pub struct Timer {
 
 /// The serial line of a board that may be of no other use, to say why; its interrupt is not looked for.
 pub fn uart<'a>(tree: &Tree<'a>) -> Option<Uart<'a>> {
-    uart::discover(tree, tree.root())
+    uart::discover(tree, tree.node("/chosen"), tree.root())
 }
 
 impl<'a> Board<'a> {
     /// Reads `tree`, the device tree that the board's firmware handed over.
     pub fn discover<'t>(tree: &'t Tree<'a>) -> Result<Self, BoardError<'t, 'a>> {
         let root = tree.root();
-        let chosen = tree.node("/chosen");
-        let text = |node: Option<Node<'t, 'a>>, name| node?.property(name)?.str();
-        let (cpus, cpus_left_out) = cpus::discover(tree)?;
-        let memory = memory::discover(tree)?;
-        let (controller, gic) = gic::discover(tree)?;
+        let (mut found, mut cpus) = (Survey::new(), Cpus::new());
+        found.run(tree)?;
+        let cpus_left_out = cpus::discover(root, found.cpus, &mut cpus)?;
+        memory::reserve(&mut found.memory, root, found.reserved_memory)?;
+        let gic = gic::discover(root, found.gic.as_ref())?;
+        let controller = found.gic.as_ref().map_or(root, |(path, _)| path.node());
+        let text = |property: Option<Property<'a>>| property?.str();
+        let bootargs = found.chosen.and_then(|chosen| chosen.property("bootargs"));
         Ok(Self {
-            model: text(Some(root), "model"),
-            memory,
+            model: text(root.property("model")),
+            memory: found.memory,
             cpus,
             cpus_left_out,
             gic,
-            uart: uart::discover(tree, controller),
-            psci: firmware::psci(tree)?,
-            timer: firmware::timer(tree, controller),
-            bcm2835_pm: reg::of_device(tree, "brcm,bcm2835-pm-wdt"),
-            rtc: reg::of_device(tree, "arm,pl031"),
-            bootargs: text(chosen, "bootargs").unwrap_or(""),
-            initrd: firmware::initrd(tree)?,
+            uart: uart::discover(tree, found.chosen, controller),
+            psci: firmware::psci(found.psci)?,
+            timer: firmware::timer(found.timer.as_ref(), controller),
+            bcm2835_pm: found.power_manager.as_ref().and_then(reg::of_device),
+            rtc: found.rtc.as_ref().and_then(reg::of_device),
+            bootargs: text(bootargs).unwrap_or(""),
+            initrd: firmware::initrd(found.chosen)?,
             compatible: root.property("compatible"),
         })
     }

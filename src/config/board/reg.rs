@@ -2,7 +2,7 @@
 
 use super::error::{BoardError, Fault};
 use crate::{
-    spec::fdt::{Ancestors, Cells, MAX_DEPTH, Node, Property, Tree},
+    spec::fdt::{Cells, MAX_DEPTH, Node, Path, Property},
     types::{Pa, PaRange},
 };
 use arrayvec::ArrayVec;
@@ -18,50 +18,29 @@ struct Bus<'a> {
 }
 
 /// The buses from the CPU's down to the one that a device is on.
-pub(super) struct Buses<'t, 'a> {
-    tree: &'t Tree<'a>,
-    way: ArrayVec<Bus<'a>, MAX_DEPTH>,
-}
+pub(super) struct Buses<'a>(ArrayVec<Bus<'a>, MAX_DEPTH>);
 
-impl<'t, 'a> Buses<'t, 'a> {
-    /// The buses that `device` is behind.
-    pub(super) fn above(
-        tree: &'t Tree<'a>,
-        device: Node<'t, 'a>,
-    ) -> Result<Self, BoardError<'t, 'a>> {
-        Self::new(tree, &tree.ancestors(device))
-    }
-
-    /// The buses that children of `node` are behind.
-    pub(super) fn below(
-        tree: &'t Tree<'a>,
-        node: Node<'t, 'a>,
-    ) -> Result<Self, BoardError<'t, 'a>> {
-        let mut way = tree.ancestors(node);
-        // There is room, since a node that is as deep as can be has no children.
-        let _ = way.try_push(node);
-        Self::new(tree, &way)
-    }
-
-    fn new(tree: &'t Tree<'a>, way: &Ancestors<'t, 'a>) -> Result<Self, BoardError<'t, 'a>> {
+impl<'a> Buses<'a> {
+    /// The buses that children of the last node are behind; the first one is the root.
+    #[inline(never)]
+    pub(super) fn of<'t>(way: &[Node<'t, 'a>]) -> Result<Self, BoardError<'t, 'a>> {
         let bus = |node: &Node<'t, 'a>| {
             Ok(Bus {
-                address_cells: cell_count(tree, *node, "#address-cells", node.address_cells())?,
-                size_cells: cell_count(tree, *node, "#size-cells", node.size_cells())?,
+                address_cells: cell_count(*node, "#address-cells", node.address_cells())?,
+                size_cells: cell_count(*node, "#size-cells", node.size_cells())?,
                 ranges: node.property("ranges").and_then(Property::cells),
             })
         };
-        let way = way.iter().map(bus).collect::<Result<_, _>>()?;
-        Ok(Self { tree, way })
+        way.iter().map(bus).collect::<Result<_, _>>().map(Self)
     }
 
     /// Every entry of the `reg` of `device` as the CPU sees it; none without a `reg`. An entry of
     /// size 0 is `None`: firmware that fills in addresses leaves such where it has nothing to say.
-    pub(super) fn regs(
+    pub(super) fn regs<'t>(
         &self,
         device: Node<'t, 'a>,
     ) -> impl Iterator<Item = Result<Option<PaRange>, BoardError<'t, 'a>>> {
-        let bus = self.way.last().zip(device.property("reg"));
+        let bus = self.0.last().zip(device.property("reg"));
         let mut cells = bus.and_then(|(_, property)| property.cells());
         core::iter::from_fn(move || {
             let ((bus, property), cells) = bus.zip(cells.as_mut())?;
@@ -77,7 +56,7 @@ impl<'t, 'a> Buses<'t, 'a> {
             };
             let refused = |allowed| {
                 let fault = Fault::Value { property, allowed };
-                Err(BoardError::new(self.tree, device, fault))
+                Err(BoardError::new(device, fault))
             };
             Some(match range.map(|range| self.translate(range)) {
                 Some(Some(range)) => Ok(Some(range)),
@@ -88,15 +67,15 @@ impl<'t, 'a> Buses<'t, 'a> {
     }
 
     /// The first entry of `reg`, if there is one that is of use: a misaligned access to device memory would fault.
-    pub(super) fn first_reg(&self, device: Node<'t, 'a>) -> Option<PaRange> {
+    fn first_reg(&self, device: Node<'_, 'a>) -> Option<PaRange> {
         let regs = self.regs(device).next()?.ok()?;
         regs.filter(|regs| regs.start().is_aligned(4))
     }
 
     /// The range that `range` on the last bus is for the CPU.
     fn translate(&self, range: PaRange) -> Option<PaRange> {
-        let buses = self.way.iter().rev();
-        let above = self.way.iter().rev().skip(1);
+        let buses = self.0.iter().rev();
+        let above = self.0.iter().rev().skip(1);
         buses.zip(above).try_fold(range, |range, (bus, above)| {
             bus.translate(range, above.address_cells)
         })
@@ -128,28 +107,26 @@ impl Bus<'_> {
     }
 }
 
-/// The first registers of the first device in use that is, or is like, a `name`.
-pub(super) fn of_device(tree: &Tree, name: &str) -> Option<PaRange> {
-    let mut nodes = tree.nodes();
-    let node = nodes.find(|node| node.is_compatible(name) && node.is_okay())?;
-    Buses::above(tree, node).ok()?.first_reg(node)
+/// The first registers of `device`, if they are of use.
+#[inline(never)]
+pub(super) fn of_device(device: &Path) -> Option<PaRange> {
+    Buses::of(device.above()).ok()?.first_reg(device.node())
 }
 
 /// `count`, which came from the property `name` of `node`, unless it is out of bounds.
 fn cell_count<'t, 'a>(
-    tree: &'t Tree<'a>,
     node: Node<'t, 'a>,
     name: &'static str,
     count: Option<u32>,
 ) -> Result<u32, BoardError<'t, 'a>> {
-    let fault = match node.property(name) {
-        Some(property) => Fault::Value {
-            property,
-            allowed: "0 to 3",
-        },
-        None => Fault::Missing(name),
-    };
-    count
-        .filter(|count| *count <= MAX_CELLS)
-        .ok_or(BoardError::new(tree, node, fault))
+    count.filter(|count| *count <= MAX_CELLS).ok_or_else(|| {
+        let fault = match node.property(name) {
+            Some(property) => Fault::Value {
+                property,
+                allowed: "0 to 3",
+            },
+            None => Fault::Missing(name),
+        };
+        BoardError::new(node, fault)
+    })
 }

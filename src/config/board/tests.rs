@@ -673,6 +673,17 @@ fn stdout_path_decides_which_line_it_is() {
 }
 
 #[test]
+fn the_exact_name_goes_before_one_with_a_unit_address() {
+    let chosen =
+        |tree: Source, name: &str, text: &str| tree.node(name, |n| n.str("bootargs", &[text]));
+    let bootargs = |tree: Source| with_board(tree.build(), |board| board.bootargs.to_string());
+    let tree = chosen(least(), "chosen@0", "first");
+    assert_eq!(bootargs(tree.clone()), "first");
+    let tree = chosen(chosen(tree, "chosen", "second"), "chosen", "third");
+    assert_eq!(bootargs(tree), "second");
+}
+
+#[test]
 fn the_clock_is_the_first_pl031_in_use() {
     let clock = |n: Source, name, reg: &[u32]| {
         n.node(name, |n| {

@@ -17,17 +17,14 @@ impl fmt::Debug for Property<'_> {
 }
 
 impl<'a> Property<'a> {
-    pub(super) fn new(name: &'a [u8], value: &'a [u8]) -> Self {
-        Self { name, value }
-    }
-
     /// Its name.
     pub fn name(self) -> &'a str {
         super::text(self.name)
     }
 
     /// Whether that is its name. The NUL behind tells most names apart without a look at the rest.
-    pub(super) fn is_named(self, name: &str) -> bool {
+    #[inline(always)]
+    pub fn is_named(self, name: &str) -> bool {
         self.name.get(name.len()) == Some(&0) && self.name.starts_with(name.as_bytes())
     }
 
@@ -47,9 +44,19 @@ impl<'a> Property<'a> {
 
     /// The value as a list of strings (DTSpec 2.2.4.1); ends before the first piece that is none.
     pub fn strings(self) -> impl Iterator<Item = &'a str> {
+        self.entries().map_while(|entry| str::from_utf8(entry).ok())
+    }
+
+    /// The value as a list of strings, of any characters.
+    pub fn entries(self) -> impl Iterator<Item = &'a [u8]> {
         self.value
             .split_inclusive(|byte| *byte == 0)
-            .map_while(|piece| str::from_utf8(piece.strip_suffix(&[0])?).ok())
+            .map_while(|piece| piece.strip_suffix(&[0]))
+    }
+
+    /// Whether `string` is one of the strings in the value.
+    pub fn lists(self, string: &str) -> bool {
+        self.entries().any(|entry| entry == string.as_bytes())
     }
 
     /// The value as one cell.

@@ -104,7 +104,7 @@ fn values_are_printed_as_in_a_source_file() {
 fn every_node_knows_its_way_from_the_root() {
     let blob = sample().build();
     let tree = open(&blob).unwrap();
-    let paths: Vec<_> = tree.nodes().map(|n| tree.path(n).to_string()).collect();
+    let paths: Vec<_> = tree.nodes().map(|n| n.path().to_string()).collect();
     assert_eq!(
         paths,
         [
@@ -119,13 +119,8 @@ fn every_node_knows_its_way_from_the_root() {
         ]
     );
     let cpu = tree.node("/cpus/cpu").unwrap();
-    assert!(
-        tree.ancestors(cpu)
-            .iter()
-            .map(|n| n.name())
-            .eq(["", "cpus"])
-    );
-    assert!(tree.ancestors(tree.root()).is_empty());
+    assert!(cpu.path().above().iter().map(|n| n.name()).eq(["", "cpus"]));
+    assert!(tree.root().path().above().is_empty());
     assert_eq!(tree.by_phandle(7).map(Node::name), Some("soc"));
     assert_eq!(tree.by_phandle(8), None);
     assert_eq!(tree.alias("serial0"), Some("/soc/uart@9000000"));
@@ -250,8 +245,8 @@ fn depth_is_limited_to_32() {
     let deep = nested(32);
     let tree = open(&deep).unwrap();
     let last = tree.nodes().last().unwrap();
-    assert_eq!(tree.ancestors(last).len(), 31);
-    assert_eq!(tree.path(last).to_string().len(), 2 * 31);
+    assert_eq!(last.path().above().len(), 31);
+    assert_eq!(last.path().to_string().len(), 2 * 31);
     assert!(matches!(refusal(nested(33)), Malformed::Depth { .. }));
 }
 
@@ -288,7 +283,7 @@ fn each_refusal_is_one_line() {
 fn read_all(tree: &Tree) -> usize {
     let mut seen = tree.reservations().count() + tree.alias("serial0").map_or(0, str::len);
     for node in tree.nodes() {
-        seen += tree.path(node).to_string().len() + node.children().count();
+        seen += node.path().to_string().len() + node.children().count();
         seen += usize::from(node.is_okay()) + usize::from(node.is_compatible("x"));
         for property in node.properties() {
             seen += property.to_string().len() + property.strings().count();

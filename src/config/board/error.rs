@@ -30,6 +30,16 @@ impl<'t, 'a> BoardError<'t, 'a> {
     pub(super) fn new(node: Node<'t, 'a>, fault: Fault<'a>) -> Self {
         Self { node, fault }
     }
+
+    /// The property `name` of `node` is missing or of no use.
+    #[inline(never)]
+    pub(super) fn refused(node: Node<'t, 'a>, name: &'static str, allowed: &'static str) -> Self {
+        let fault = match node.property(name) {
+            None => Fault::Missing(name),
+            Some(property) => Fault::Value { property, allowed },
+        };
+        Self { node, fault }
+    }
 }
 
 impl fmt::Display for BoardError<'_, '_> {

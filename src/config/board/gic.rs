@@ -4,7 +4,7 @@ use super::{
     Gic, Interrupt, MAX_REDIST_REGIONS,
     error::{BoardError, Fault},
     interrupt::interrupts,
-    reg::Buses,
+    reg::Regs,
 };
 use crate::{
     spec::{
@@ -59,7 +59,7 @@ fn v3<'t, 'a>(path: &Path<'t, 'a>) -> Result<Gic, BoardError<'t, 'a>> {
         Some(property) => property
             .u32()
             .filter(|count| (1..=MAX_REDIST_REGIONS as u32).contains(count))
-            .ok_or_else(|| refused(node, REGIONS, "1 to 16"))?,
+            .ok_or_else(|| BoardError::refused(node, REGIONS, "1 to 16"))?,
     };
     let stride = match node.property(STRIDE) {
         None => None,
@@ -67,12 +67,11 @@ fn v3<'t, 'a>(path: &Path<'t, 'a>) -> Result<Gic, BoardError<'t, 'a>> {
             .u64()
             .filter(|stride| *stride > 0 && stride.is_multiple_of(0x1_0000))
             .map(Some)
-            .ok_or_else(|| refused(node, STRIDE, "a multiple of 0x10000"))?,
+            .ok_or_else(|| BoardError::refused(node, STRIDE, "a multiple of 0x10000"))?,
     };
-    let buses = Buses::of(path.above())?;
-    let mut regs = buses.regs(node);
+    let mut regs = Regs::new(path.above(), node)?;
     let allowed = "GICD and each redistributor region, at multiples of 0x1000";
-    let mut next = || present(node, regs.next(), allowed);
+    let mut next = || present(&mut regs, allowed);
     Ok(Gic::V3 {
         dist: next()?,
         redists: (0..regions)
@@ -86,11 +85,9 @@ fn v3<'t, 'a>(path: &Path<'t, 'a>) -> Result<Gic, BoardError<'t, 'a>> {
 /// `reg`: GICD, GICC, GICH, GICV (bindings/interrupt-controller/arm,gic.yaml).
 #[inline(never)]
 fn v2<'t, 'a>(path: &Path<'t, 'a>) -> Result<Gic, BoardError<'t, 'a>> {
-    let node = path.node();
-    let buses = Buses::of(path.above())?;
-    let mut regs = buses.regs(node);
+    let mut regs = Regs::new(path.above(), path.node())?;
     let allowed = "GICD, GICC, GICH and GICV, at multiples of 0x1000";
-    let mut next = || present(node, regs.next(), allowed);
+    let mut next = || present(&mut regs, allowed);
     Ok(Gic::V2 {
         dist: next()?,
         cpu: next()?,
@@ -100,37 +97,23 @@ fn v2<'t, 'a>(path: &Path<'t, 'a>) -> Result<Gic, BoardError<'t, 'a>> {
     })
 }
 
-/// The range of an entry of `reg` that has to be there.
+/// The range of the next entry of `reg`, which has to be there.
 #[inline(never)]
 fn present<'t, 'a>(
-    node: Node<'t, 'a>,
-    entry: Option<Result<Option<PaRange>, BoardError<'t, 'a>>>,
+    regs: &mut Regs<'_, 't, 'a>,
     allowed: &'static str,
 ) -> Result<PaRange, BoardError<'t, 'a>> {
-    let range = entry.transpose()?.flatten();
+    let range = regs.next().transpose()?.flatten();
     range
         .filter(|range| range.start().is_aligned(PAGE))
-        .ok_or_else(|| refused(node, "reg", allowed))
+        .ok_or_else(|| BoardError::refused(regs.device(), "reg", allowed))
 }
 
 /// The controller's own interrupt, the maintenance interrupt.
+#[inline(never)]
 fn maintenance<'t, 'a>(path: &Path<'t, 'a>) -> Result<Interrupt, BoardError<'t, 'a>> {
     let node = path.node();
     let first = interrupts(path, node).first().copied().flatten();
     let allowed = "one interrupt of the controller itself";
-    first.ok_or_else(|| refused(node, "interrupts", allowed))
-}
-
-/// The property `name` is missing or of no use.
-#[inline(never)]
-fn refused<'t, 'a>(
-    node: Node<'t, 'a>,
-    name: &'static str,
-    allowed: &'static str,
-) -> BoardError<'t, 'a> {
-    let fault = match node.property(name) {
-        None => Fault::Missing(name),
-        Some(property) => Fault::Value { property, allowed },
-    };
-    BoardError::new(node, fault)
+    first.ok_or_else(|| BoardError::refused(node, "interrupts", allowed))
 }

@@ -2,7 +2,7 @@
 
 use super::{
     error::{BoardError, Fault},
-    reg::Buses,
+    reg::Regs,
 };
 use crate::{
     spec::fdt::Node,
@@ -75,10 +75,9 @@ fn insert(memory: &mut Ranges, new: PaRange) -> Result<(), TooManyRanges> {
 pub(super) fn add<'t, 'a>(
     memory: &mut Ranges,
     root: Node<'t, 'a>,
-    buses: &Buses<'a>,
     node: Node<'t, 'a>,
 ) -> Result<(), BoardError<'t, 'a>> {
-    for range in buses.regs(node) {
+    for range in Regs::new(&[root], node)? {
         if let Some(range) = range? {
             insert(memory, range).map_err(|_| too_many(root))?;
         }
@@ -103,9 +102,8 @@ pub(super) fn reserve<'t, 'a>(
         }
     }
     if let Some(regions) = regions {
-        let buses = Buses::of(&[root, regions])?;
         for region in regions.children().filter(|region| region.is_okay()) {
-            for hole in buses.regs(region) {
+            for hole in Regs::new(&[root, regions], region)? {
                 if let Some(hole) = hole? {
                     cut(memory, hole).map_err(|_| too_many(root))?;
                 }

@@ -185,7 +185,9 @@ pub struct Timer {
 
 /// The serial line of a board that may be of no other use, to say why; its interrupt is not looked for.
 pub fn uart<'a>(tree: &Tree<'a>) -> Option<Uart<'a>> {
-    uart::discover(tree, tree.node("/chosen"), tree.root())
+    let mut found = Survey::new();
+    found.run(tree);
+    uart::discover(&found, tree, tree.root())
 }
 
 impl<'a> Board<'a> {
@@ -193,8 +195,9 @@ impl<'a> Board<'a> {
     pub fn discover<'t>(tree: &'t Tree<'a>) -> Result<Self, BoardError<'t, 'a>> {
         let root = tree.root();
         let (mut found, mut cpus) = (Survey::new(), Cpus::new());
-        found.run(tree)?;
+        found.run(tree);
         let cpus_left_out = cpus::discover(root, found.cpus, &mut cpus)?;
+        found.fault.map_or(Ok(()), Err)?;
         memory::reserve(&mut found.memory, root, found.reserved_memory)?;
         let gic = gic::discover(root, found.gic.as_ref())?;
         let controller = found.gic.as_ref().map_or(root, |(path, _)| path.node());
@@ -202,11 +205,10 @@ impl<'a> Board<'a> {
         let bootargs = found.chosen.and_then(|chosen| chosen.property("bootargs"));
         Ok(Self {
             model: text(root.property("model")),
-            memory: found.memory,
             cpus,
             cpus_left_out,
             gic,
-            uart: uart::discover(tree, found.chosen, controller),
+            uart: uart::discover(&found, tree, controller),
             psci: firmware::psci(found.psci)?,
             timer: firmware::timer(found.timer.as_ref(), controller),
             bcm2835_pm: found.power_manager.as_ref().and_then(reg::of_device),
@@ -214,6 +216,7 @@ impl<'a> Board<'a> {
             bootargs: text(bootargs).unwrap_or(""),
             initrd: firmware::initrd(found.chosen)?,
             compatible: root.property("compatible"),
+            memory: found.memory,
         })
     }
 

@@ -4,17 +4,20 @@ use super::{
     error::BoardError,
     gic::Version,
     memory::{self, Ranges},
-    reg::Buses,
 };
-use crate::spec::fdt::{Item, Match, Node, Path, Property, Tree};
+use crate::spec::{
+    fdt::{Item, Match, Node, Path, Property, Tree},
+    uart::KINDS,
+};
 
 /// What a board has.
 pub(super) struct Survey<'t, 'a> {
     pub(super) chosen: Option<Node<'t, 'a>>,
     pub(super) cpus: Option<Node<'t, 'a>>,
     pub(super) reserved_memory: Option<Node<'t, 'a>>,
-    /// What the memory nodes say.
+    /// What the memory nodes say, or what the first one of no use has wrong.
     pub(super) memory: Ranges,
+    pub(super) fault: Option<BoardError<'t, 'a>>,
     /// The first interrupt controller in use that is known.
     pub(super) gic: Option<(Path<'t, 'a>, Version)>,
     /// The first PSCI firmware.
@@ -25,6 +28,8 @@ pub(super) struct Survey<'t, 'a> {
     pub(super) power_manager: Option<Path<'t, 'a>>,
     /// The first PL031 in use.
     pub(super) rtc: Option<Path<'t, 'a>>,
+    /// The first serial line in use that has a driver.
+    pub(super) uart: Option<Path<'t, 'a>>,
 }
 
 /// A device that is looked for.
@@ -35,6 +40,7 @@ enum Device {
     Timer,
     PowerManager,
     Rtc,
+    Uart,
 }
 
 /// What device trees call them: of the interrupt controllers, those with virtualization support.
@@ -60,18 +66,19 @@ impl<'t, 'a> Survey<'t, 'a> {
             cpus: None,
             reserved_memory: None,
             memory: Ranges::new(),
+            fault: None,
             gic: None,
             psci: None,
             timer: None,
             power_manager: None,
             rtc: None,
+            uart: None,
         }
     }
 
     #[inline(never)]
-    pub(super) fn run(&mut self, tree: &'t Tree<'a>) -> Result<(), BoardError<'t, 'a>> {
+    pub(super) fn run(&mut self, tree: &'t Tree<'a>) {
         let root = tree.root();
-        let buses = Buses::of(&[root])?;
         let mut nodes = tree.nodes();
         while let Some(item) = nodes.next_item() {
             let path = nodes.path();
@@ -84,13 +91,13 @@ impl<'t, 'a> Survey<'t, 'a> {
                 }
                 Item::Property(property) if is_top && property.is_named("device_type") => {
                     if property.str() == Some("memory") && path.node().is_okay() {
-                        memory::add(&mut self.memory, root, &buses, path.node())?;
+                        let added = memory::add(&mut self.memory, root, path.node());
+                        self.fault = self.fault.or(added.err());
                     }
                 }
                 Item::Property(_) => {}
             }
         }
-        Ok(())
     }
 
     /// `node` is right below the root.
@@ -110,8 +117,11 @@ impl<'t, 'a> Survey<'t, 'a> {
     /// `path` leads to something that is, or is like, what `compatible` lists.
     fn note_devices(&mut self, path: &Path<'t, 'a>, compatible: Property) {
         for entry in compatible.entries() {
-            if let Some((_, device)) = DEVICES.iter().find(|row| row.0.as_bytes() == entry) {
+            let is_it = |name: &str| name.as_bytes() == entry;
+            if let Some((_, device)) = DEVICES.iter().find(|row| is_it(row.0)) {
                 self.note(path, *device);
+            } else if KINDS.iter().any(|row| is_it(row.compatible)) {
+                self.note(path, Device::Uart);
             }
         }
     }
@@ -129,13 +139,16 @@ impl<'t, 'a> Survey<'t, 'a> {
             Device::Rtc if in_use => {
                 self.rtc.get_or_insert_with(|| path.clone());
             }
+            Device::Uart if in_use => {
+                self.uart.get_or_insert_with(|| path.clone());
+            }
             Device::Psci => {
                 self.psci.get_or_insert(path.node());
             }
             Device::Timer => {
                 self.timer.get_or_insert_with(|| path.clone());
             }
-            Device::Gic(_) | Device::PowerManager | Device::Rtc => {}
+            Device::Gic(_) | Device::PowerManager | Device::Rtc | Device::Uart => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The serial line for console and log.
 
-use super::{Uart, interrupt::interrupts, reg};
+use super::{Uart, interrupt::interrupts, reg, survey::Survey};
 use crate::spec::{
     fdt::{Node, Path, Property, Tree},
     uart::{self, KINDS},
@@ -11,39 +11,39 @@ use crate::spec::{
 /// line by alias, or else in the tree, that has a driver.
 #[inline(never)]
 pub(super) fn discover<'t, 'a>(
+    found: &Survey<'t, 'a>,
     tree: &'t Tree<'a>,
-    chosen: Option<Node<'t, 'a>>,
     gic: Node<'t, 'a>,
 ) -> Option<Uart<'a>> {
-    if let Some((path, options)) = stdout(tree, chosen) {
+    if let Some((path, options)) = stdout(found, tree) {
         return uart(&path, gic, options);
     }
     const ALIASES: [&str; 4] = ["serial0", "serial1", "serial2", "serial3"];
     let mut by_alias = ALIASES
         .iter()
         .filter_map(|alias| tree.path(tree.alias(alias)?));
-    by_alias.find_map(|path| uart(&path, gic, "")).or_else(|| {
-        let mut nodes = tree.nodes();
-        nodes.find(|node| kind(*node).is_some())?;
-        uart(nodes.path(), gic, "")
-    })
+    by_alias
+        .find_map(|path| uart(&path, gic, ""))
+        .or_else(|| uart(found.uart.as_ref()?, gic, ""))
 }
 
 /// The node that `stdout-path` names, and the options behind the colon (DTSpec 3.6).
-fn stdout<'t, 'a>(
-    tree: &'t Tree<'a>,
-    chosen: Option<Node<'t, 'a>>,
-) -> Option<(Path<'t, 'a>, &'a str)> {
+fn stdout<'t, 'a>(found: &Survey<'t, 'a>, tree: &'t Tree<'a>) -> Option<(Path<'t, 'a>, &'a str)> {
     let value = ["stdout-path", "linux,stdout-path"]
         .iter()
-        .find_map(|name| chosen?.property(name))
+        .find_map(|name| found.chosen?.property(name))
         .and_then(Property::str)?;
     let (path, options) = value.split_once(':').unwrap_or((value, ""));
     let path = match path.starts_with('/') {
         true => path,
         false => tree.alias(path)?,
     };
-    Some((tree.path(path)?, options))
+    let path = match &found.uart {
+        // Most boards have one: no need to look for it again.
+        Some(first) if first.is(path) => first.clone(),
+        _ => tree.path(path)?,
+    };
+    Some((path, options))
 }
 
 fn kind(node: Node) -> Option<&'static uart::Uart> {

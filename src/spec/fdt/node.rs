@@ -178,6 +178,17 @@ impl<'t, 'a> Path<'t, 'a> {
         &self.above
     }
 
+    /// Whether `path` leads there by names with their unit addresses.
+    pub fn is(&self, path: &str) -> bool {
+        let mut steps = path.split('/');
+        let mut nodes = self.above.iter().chain([&self.node]);
+        let is_step = |node: &Node| {
+            let step = steps.next();
+            step.is_some_and(|step| node.answers_to(step) == Match::Exact)
+        };
+        nodes.all(is_step) && steps.next().is_none()
+    }
+
     /// Leads to `node` from now on, which is `depth` deep: it follows in the tree, or is a child.
     pub(super) fn turn(&mut self, depth: usize, node: Node<'t, 'a>) {
         match depth > self.above.len() + 1 {

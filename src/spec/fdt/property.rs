@@ -140,7 +140,7 @@ fn is_text(bytes: &[u8]) -> bool {
 }
 
 /// The cells of a value that are still to be read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Cells<'a>(&'a [[u8; 4]]);
 
 impl Cells<'_> {

@@ -107,8 +107,8 @@ impl<'t, 'a> Survey<'t, 'a> {
             (&mut self.cpus, "cpus"),
             (&mut self.reserved_memory, "reserved-memory"),
         ] {
-            let known = slot.map_or(Match::None, |known| known.answers_to(name));
-            if node.answers_to(name) > known {
+            let answer = node.answers_to(name);
+            if answer > Match::None && slot.is_none_or(|known| known.answers_to(name) < answer) {
                 *slot = Some(node);
             }
         }

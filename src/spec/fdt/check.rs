@@ -287,7 +287,8 @@ impl Walk<'_> {
     fn run(&mut self) -> Result<usize, Malformed> {
         let mut root = None;
         loop {
-            let token = self.word(0, "token")?;
+            let word = self.structs.get(self.at);
+            let token = u32::from_be_bytes(*word.ok_or_else(|| self.overrun("token"))?);
             match token {
                 NOP => self.at += 1,
                 BEGIN_NODE if self.depth > 0 || root.is_none() => {
@@ -328,17 +329,20 @@ impl Walk<'_> {
 
     fn property(&mut self) -> Result<(), Malformed> {
         let what = "property";
-        let bytes = self.word(1, what)? as usize;
-        let name = self.word(2, what)? as usize;
+        let Some([_, bytes, name, value @ ..]) = self.structs.get(self.at..) else {
+            return Err(self.overrun(what));
+        };
+        let bytes = u32::from_be_bytes(*bytes) as usize;
+        let name = u32::from_be_bytes(*name) as usize;
         if !self.is_name(name) {
             let offset = self.strings_start + name;
             return Err(Malformed::Name { offset });
         }
-        let end = self.at + 3 + bytes.div_ceil(4);
-        if end > self.structs.len() {
+        let words = bytes.div_ceil(4);
+        if words > value.len() {
             return Err(self.overrun(what));
         }
-        self.at = end;
+        self.at += 3 + words;
         Ok(())
     }
 
@@ -349,13 +353,6 @@ impl Walk<'_> {
             Some(first) if offset < self.names_end => *first != 0,
             _ => name_length(strings).is_some_and(|length| length > 0),
         }
-    }
-
-    /// The word `index` words on, where `what` is.
-    fn word(&self, index: usize, what: &'static str) -> Result<u32, Malformed> {
-        let word = self.structs.get(self.at + index);
-        word.map(|word| u32::from_be_bytes(*word))
-            .ok_or(self.overrun(what))
     }
 
     /// Where the walk is in the blob, in bytes.

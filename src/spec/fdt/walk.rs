@@ -1,9 +1,6 @@
 //! Walks along the structure block, which has been checked.
 
-use super::{
-    Node, Path, Property, Tree,
-    check::{self, Blocks},
-};
+use super::{Node, Path, Property, Tree, check};
 
 /// The last bytes of the tokens: the check has seen that the others are 0.
 const BEGIN_NODE: u8 = check::BEGIN_NODE as u8;
@@ -19,7 +16,7 @@ pub enum Item<'t, 'a> {
     Property(Property<'a>),
 }
 
-/// The nodes below one, or all of a tree, parents before children.
+/// A walk along the tokens.
 #[derive(Clone)]
 struct Walk<'t, 'a> {
     tree: &'t Tree<'a>,
@@ -29,21 +26,40 @@ struct Walk<'t, 'a> {
     depth: usize,
 }
 
-/// What a walk comes by; a property is not read, but where it is.
+/// What a walk comes by.
 enum Step<'t, 'a> {
     Node(Node<'t, 'a>),
-    Property(usize),
+    Property(Words<'a>),
+}
+
+/// A property that has not been looked at: most are passed over.
+struct Words<'a> {
+    bytes: usize,
+    name: [u8; 4],
+    /// The value, and whatever follows.
+    rest: &'a [[u8; 4]],
+}
+
+impl<'a> Words<'a> {
+    #[inline(always)]
+    fn read(self, strings: &'a [u8]) -> Option<Property<'a>> {
+        Some(Property {
+            name: strings.get(u32::from_be_bytes(self.name) as usize..)?,
+            value: self.rest.as_flattened().get(..self.bytes)?,
+        })
+    }
 }
 
 impl<'t, 'a> Walk<'t, 'a> {
     #[inline(always)]
     fn step(&mut self) -> Option<Step<'t, 'a>> {
         loop {
-            let at = self.at;
-            match self.tree.blocks.structs.get(at..)? {
-                [[.., PROP], bytes, ..] => {
-                    self.at += property_words(*bytes);
-                    return Some(Step::Property(at));
+            match self.tree.blocks.structs.get(self.at..)? {
+                [[.., PROP], bytes, name, rest @ ..] => {
+                    let bytes = u32::from_be_bytes(*bytes) as usize;
+                    let name = *name;
+                    self.at += 3 + bytes.div_ceil(4);
+                    return Some(Step::Property(Words { bytes, name, rest }));
                 }
                 [[.., NOP], ..] => self.at += 1,
                 [[.., END_NODE], ..] if self.depth > 0 => {
@@ -52,7 +68,7 @@ impl<'t, 'a> Walk<'t, 'a> {
                 }
                 [[.., BEGIN_NODE], rest @ ..] => {
                     let ends = |[a, b, c, d]: &[u8; 4]| *d == 0 || *c == 0 || *b == 0 || *a == 0;
-                    let name = at + 1;
+                    let name = self.at + 1;
                     self.at = name + rest.iter().position(ends)? + 1;
                     self.depth += 1;
                     return Some(Step::Node(Node {
@@ -109,10 +125,7 @@ impl<'t, 'a> Nodes<'t, 'a> {
                 self.path.turn(self.walk.depth, node);
                 Item::Node(node)
             }
-            Step::Property(at) => {
-                let blocks = &self.walk.tree.blocks;
-                Item::Property(Properties { blocks, at }.step()?)
-            }
+            Step::Property(words) => Item::Property(words.read(self.walk.tree.blocks.strings)?),
         })
     }
 }
@@ -157,20 +170,18 @@ impl<'t, 'a> Iterator for Children<'t, 'a> {
 
 /// The properties of a node.
 #[derive(Clone)]
-pub struct Properties<'t, 'a> {
-    blocks: &'t Blocks<'a>,
-    at: usize,
-}
+pub struct Properties<'t, 'a>(Walk<'t, 'a>);
 
 impl<'t, 'a> Properties<'t, 'a> {
     pub(super) fn new(node: Node<'t, 'a>) -> Self {
-        Self {
-            blocks: &node.tree.blocks,
+        Self(Walk {
+            tree: node.tree,
             at: node.body,
-        }
+            depth: 0,
+        })
     }
 
-    /// The next one of that name. Inlined into the one function that does not get one by one.
+    /// The next one of that name.
     #[inline(always)]
     pub(super) fn find_named(&mut self, name: &str) -> Option<Property<'a>> {
         loop {
@@ -183,19 +194,9 @@ impl<'t, 'a> Properties<'t, 'a> {
 
     #[inline(always)]
     fn step(&mut self) -> Option<Property<'a>> {
-        loop {
-            match self.blocks.structs.get(self.at..)? {
-                [[.., PROP], bytes, name, rest @ ..] => {
-                    self.at += property_words(*bytes);
-                    let (bytes, name) = (u32::from_be_bytes(*bytes), u32::from_be_bytes(*name));
-                    return Some(Property {
-                        name: self.blocks.strings.get(name as usize..)?,
-                        value: rest.as_flattened().get(..bytes as usize)?,
-                    });
-                }
-                [[.., NOP], ..] => self.at += 1,
-                _ => return None,
-            }
+        match self.0.step()? {
+            Step::Property(words) => words.read(self.0.tree.blocks.strings),
+            Step::Node(_) => None,
         }
     }
 }
@@ -207,9 +208,4 @@ impl<'a> Iterator for Properties<'_, 'a> {
     fn next(&mut self) -> Option<Property<'a>> {
         self.step()
     }
-}
-
-/// The words of a property whose value has so many bytes.
-fn property_words(bytes: [u8; 4]) -> usize {
-    3 + (u32::from_be_bytes(bytes) as usize).div_ceil(4)
 }

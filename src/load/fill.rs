@@ -70,22 +70,19 @@ fn tree_bytes(config: &VmConfig) -> u64 {
     }
 }
 
-/// Zeroes what the images of `placement` take of `ram`, by `zero`, and leaves the rest alone.
-pub fn clear(placement: &Placement, ram: &mut [u8], zero: fn(&mut [u8])) {
-    placement.ranges().for_each(|range| zero(part(ram, range)));
-}
-
-/// Puts the images into `ram`, which is zero where they go, and says where and with what in x0 the first CPU begins.
+/// Puts the images into `ram`, zeros behind them by `zero` to the end of their room, and says where and with what in x0 the first CPU
+/// begins.
 pub fn fill(
     config: &VmConfig,
     placement: &Placement,
     gic: GicVersion,
     psci_ids: LegacyIds,
-    crc32: Crc32,
+    (crc32, zero): (Crc32, fn(&mut [u8])),
     ram: &mut [u8],
 ) -> Result<Entry, LoadError> {
     let kernel = part(ram, placement.kernel);
-    image::unpack(&config.kernel, kernel, crc32).map_err(LoadError::Kernel)?;
+    let bytes = image::unpack(&config.kernel, kernel, crc32).map_err(LoadError::Kernel)?;
+    zero(kernel.get_mut(bytes..).unwrap_or_default());
     if let (Some(range), Some(ramdisk)) = (placement.ramdisk, config.ramdisk) {
         copy(part(ram, range), ramdisk);
     }
@@ -99,7 +96,9 @@ pub fn fill(
         initrd: placement.ramdisk,
         gic,
     };
-    write_tree(config, &guest, part(ram, placement.dtb))?;
+    let memory = part(ram, placement.dtb);
+    let bytes = write_tree(config, &guest, memory)?;
+    zero(memory.get_mut(bytes..).unwrap_or_default());
     Ok(Entry {
         pc: placement.kernel.start().get(),
         context: placement.dtb.start().get(),
@@ -107,23 +106,15 @@ pub fn fill(
     })
 }
 
-/// The device tree at the start of `memory`; the rest of it is left as it was.
-fn write_tree(config: &VmConfig, guest: &GuestTree, memory: &mut [u8]) -> Result<(), LoadError> {
+/// The device tree at the start of `memory`, and how many bytes it takes. What is behind is used to work in.
+fn write_tree(config: &VmConfig, guest: &GuestTree, memory: &mut [u8]) -> Result<usize, LoadError> {
     let Some(given) = config.fdt else {
-        return guest_dtb::generate(guest, memory)
-            .map(drop)
-            .map_err(LoadError::Full);
+        return guest_dtb::generate(guest, memory).map_err(LoadError::Full);
     };
     let half = memory.len() / 2;
     let (tree, rest) = memory.split_at_mut(half);
-    let merged = match fdt::open(copy(rest, given)) {
-        Ok(opened) => guest_dtb::merge(guest, &opened, tree)
-            .map(drop)
-            .map_err(LoadError::Merge),
-        Err(error) => Err(LoadError::Malformed(error)),
-    };
-    rest.fill(0);
-    merged
+    let given = fdt::open(copy(rest, given)).map_err(LoadError::Malformed)?;
+    guest_dtb::merge(guest, &given, tree).map_err(LoadError::Merge)
 }
 
 /// Copies as much of `from` as `to` has room for, which `place` has made all of it, and returns the copy.

@@ -1,7 +1,8 @@
 //! The RAM of one VM, as EL2 reaches it, and as it comes to the guest: block by block.
 //!
 //! A block is zeroed and mapped when the guest first touches it. A VM thus starts at once, however much RAM it
-//! has, and a reset has to clear only what was used.
+//! has, and a reset has to clear only what was used. Where an image ends within a block, that block comes in smaller
+//! parts: a small guest needs no more than a few of them.
 
 #![allow(
     unsafe_code,
@@ -13,34 +14,62 @@ use crate::{
     arch::{cache, tlb},
     spec::{
         machine::RAM_BASE,
-        translation::{Attributes, MapError, Tables},
+        translation::{Attributes, BLOCK_LEVEL, MapError, PAGE, PAGE_LEVEL, Tables},
     },
     sync::Mutex,
-    types::{Ipa, IpaRange, PaRange},
+    types::{Ipa, IpaRange, Pa, PaRange},
 };
+use arrayvec::ArrayVec;
 
 /// Bytes that come to the guest at once: what one descriptor of level 2 maps.
 pub const BLOCK: u64 = 2 << 20;
+/// Bytes of a part of a block.
+const PART: u64 = 64 << 10;
+/// The most blocks that come in parts: three images have six ends, and the RAM one.
+const MAX_PARTED: usize = 7;
 
 /// RAM of a VM: one piece of the board's, which the guest sees from [`RAM_BASE`] on.
 pub struct GuestRam {
     pa: PaRange,
-    /// The guest's stage 2. Who holds the lock may touch the blocks that it does not map.
+    /// Numbers of the blocks that come in parts.
+    parted: ArrayVec<u64, MAX_PARTED>,
+    /// The guest's stage 2. Who holds the lock may touch what it does not map.
     tables: Mutex<Tables>,
 }
 
 impl GuestRam {
-    /// The RAM in `piece`, for good, which the guest will reach through `tables`. Tables that it will take are made now.
-    pub fn new(piece: Piece, tables: Tables) -> Result<Self, MapError> {
-        let ram = Self {
-            pa: piece.range(),
-            tables: Mutex::new(tables),
-        };
-        for block in ram.blocks() {
-            let (at, pa) = (ram.ipa_of(block), block.start());
-            tables.prepare(&mut PoolTables, at, pa, block.bytes())?;
+    /// The RAM in `piece`, for good, which the guest will reach through `tables` and which begins with `images`. Tables that it will
+    /// take are made now.
+    pub fn new(
+        piece: Piece,
+        tables: Tables,
+        images: impl Iterator<Item = IpaRange>,
+    ) -> Result<Self, MapError> {
+        let pa = piece.range();
+        // What is left behind the last whole block is mapped by pages, too.
+        let parted: ArrayVec<u64, MAX_PARTED> = images
+            .flat_map(|image| [image.start().get(), image.end().get()])
+            .map(|end| end.wrapping_sub(RAM_BASE.get()))
+            .chain([pa.bytes()])
+            .filter(|end| end % BLOCK != 0)
+            .map(|end| end / BLOCK)
+            .take(MAX_PARTED)
+            .collect();
+        let mut memory = PoolTables;
+        tables.prepare(&mut memory, RAM_BASE.get(), pa.bytes(), BLOCK_LEVEL)?;
+        for block in &parted {
+            tables.prepare(
+                &mut memory,
+                RAM_BASE.get() + block * BLOCK,
+                PAGE,
+                PAGE_LEVEL,
+            )?;
         }
-        Ok(ram)
+        Ok(Self {
+            pa,
+            parted,
+            tables: Mutex::new(tables),
+        })
     }
 
     /// Where it is on the board.
@@ -60,44 +89,52 @@ impl GuestRam {
         self.pa.covers(pa).then_some(pa)
     }
 
-    /// Gives the guest the block around `ipa`, all zeros, unless it has it already. False where it has no RAM, which may
+    /// Gives the guest the block or part around `ipa`, all zeros, unless it has it already. False where it has no RAM, which may
     /// end within a block.
     pub fn provide(&self, ipa: Ipa) -> bool {
         let offset = ipa.get().wrapping_sub(RAM_BASE.get());
-        let block = self.block(offset / BLOCK * BLOCK);
-        let Some(block) = block.filter(|_| offset < self.pa.bytes()) else {
-            return false;
-        };
+        self.chunk(offset)
+            .map(|chunk| self.give(chunk, true))
+            .is_some()
+    }
+
+    /// Gives the guest everything that `image` touches: zeros, but not where it will be overwritten by all of `image`.
+    pub fn provide_all(&self, image: PaRange) {
+        let offset = |at: Pa| at.get().wrapping_sub(self.pa.start().get());
+        let mut at = image.start();
+        while at < image.end()
+            && let Some(chunk) = self.chunk(offset(at))
+        {
+            self.give(chunk, !image.covers(chunk));
+            at = chunk.end();
+        }
+    }
+
+    /// Maps `chunk` where the guest has not got it, zeroed if so wished.
+    fn give(&self, chunk: PaRange, zeroed: bool) {
         let tables = self.tables.lock();
-        let at = self.ipa_of(block);
+        let at = RAM_BASE.get() + (chunk.start().get() - self.pa.start().get());
         // The fault of another vCPU may have come first.
-        if !tables.maps(&PoolTables, at) {
-            self.zero(block);
-            // It cannot fail: the tables are there, and the entry is free.
-            let ram = Attributes::GUEST_RAM;
-            let _ = tables.map(&mut PoolTables, at, block.start(), block.bytes(), ram);
-            tlb::publish();
+        if tables.maps(&PoolTables, at) {
+            return;
         }
-        true
+        if zeroed {
+            // SAFETY: (1) the range is mapped RAM of this VM alone: it was a `Piece`. (2) The lock is held, and the guest does not
+            // have the chunk: nobody else reaches it.
+            cache::zero(unsafe { bytes(chunk) });
+        }
+        // It cannot fail: the tables are there, and the entries are free.
+        let ram = Attributes::GUEST_RAM;
+        let _ = tables.map(&mut PoolTables, at, chunk.start(), chunk.bytes(), ram);
+        tlb::publish();
     }
 
-    /// Gives the guest all blocks that `range` touches.
-    pub fn provide_all(&self, range: IpaRange) {
-        let first = range.start().align_down(BLOCK);
-        for offset in (0..range.end().get() - first.get()).step_by(BLOCK as usize) {
-            self.provide(Ipa::new(first.get() + offset));
-        }
-    }
-
-    /// Takes every block back, so that the guest finds zeros wherever it looks next. To be called when all of its vCPUs
+    /// Takes everything back, so that the guest finds zeros wherever it looks next. To be called when all of its vCPUs
     /// are parked, by a CPU that has its VTTBR_EL2 loaded.
     pub fn withdraw(&self) {
         let tables = self.tables.lock();
-        for block in self.blocks() {
-            // It cannot fail: the tables are there.
-            let (at, pa) = (self.ipa_of(block), block.start());
-            let _ = tables.unmap(&mut PoolTables, at, pa, block.bytes());
-        }
+        // It cannot fail: RAM is whole pages.
+        let _ = tables.unmap(&mut PoolTables, RAM_BASE.get(), self.pa.bytes());
         tlb::invalidate_guest();
     }
 
@@ -105,33 +142,25 @@ impl GuestRam {
     /// stay.
     pub fn while_stopped<R>(&self, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         let _alone = self.tables.lock();
-        // SAFETY: (1) the range is mapped RAM of this VM alone: it was a `Piece`. (2) The lock makes the slice the only one.
+        // SAFETY: (1) as above. (2) The lock makes the slice the only one.
         // (3) The caller is the VM's start or reset, which runs when every vCPU is parked; should a guest
         // write all the same, it spoils bytes of its own and nothing that we trust.
         fill(unsafe { bytes(self.pa) })
     }
 
-    /// Zeroes a block that the guest has not got, in the caches and behind them, where a guest with its MMU off reads.
-    fn zero(&self, block: PaRange) {
-        // SAFETY: (1) as above. (2) The caller holds the lock and the guest does not have the block: nobody else
-        // reaches it.
-        cache::zero(unsafe { bytes(block) });
-    }
-
-    /// The block that begins `offset` bytes into the RAM; the last one may be shorter.
-    fn block(&self, offset: u64) -> Option<PaRange> {
-        let left = self.pa.bytes().checked_sub(offset)?;
-        PaRange::new(self.pa.start().checked_add(offset)?, left.min(BLOCK))
-    }
-
-    fn blocks(&self) -> impl Iterator<Item = PaRange> + '_ {
-        let offsets = (0..self.pa.bytes()).step_by(BLOCK as usize);
-        offsets.filter_map(|offset| self.block(offset))
-    }
-
-    /// Where the guest sees one of its blocks.
-    const fn ipa_of(&self, block: PaRange) -> u64 {
-        RAM_BASE.get() + (block.start().get() - self.pa.start().get())
+    /// What comes to the guest with the byte at `offset` into the RAM: a block, a part of one, or what is left at the end.
+    fn chunk(&self, offset: u64) -> Option<PaRange> {
+        let size = match self.parted.contains(&(offset / BLOCK)) {
+            true => PART,
+            false => BLOCK,
+        };
+        let start = offset / size * size;
+        let left = self
+            .pa
+            .bytes()
+            .checked_sub(start)
+            .filter(|_| offset < self.pa.bytes())?;
+        PaRange::new(self.pa.start().checked_add(start)?, size.min(left))
     }
 }
 

@@ -155,7 +155,7 @@ fn make(
     let tables = stage2(stolen, gic)?;
     // VMID 0 is nobody's.
     let vttbr = (id.index() as u64 + 1) << 48 | tables.root().get();
-    let ram = GuestRam::new(piece, tables).map_err(NotMade::Map)?;
+    let ram = GuestRam::new(piece, tables, placement.ranges()).map_err(NotMade::Map)?;
     let ipa = ram.ipa().ok_or(NotMade::Map(MapError::BadRange))?;
     let time_of_day = homes.machine.rtc.map_or(EPOCH, |rtc| rtc.seconds());
     let (name, manual) = (config.name, config.manual_start);

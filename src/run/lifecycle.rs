@@ -73,34 +73,29 @@ fn fill(vm: &Vm, memory: Memory) -> Result<Entry, LoadError> {
     if memory == Memory::Cleared {
         vm.ram.withdraw();
     }
-    let images = || vm.placement.ranges();
-    images().for_each(|image| vm.ram.provide_all(image));
-    let clean = || {
-        images()
-            .filter_map(|image| vm.ram.pa_of(image))
-            .for_each(cache::clean_and_invalidate);
+    let images = || {
+        let ranges = vm.placement.ranges();
+        ranges.filter_map(|image| vm.ram.pa_of(image))
     };
+    images().for_each(|image| vm.ram.provide_all(image));
     // At its ends an image may share a cache line with memory that is kept. Of what the guest has stored there past the
     // caches, a line from before would know nothing (B2.8).
     if memory == Memory::Kept {
-        clean();
+        images().for_each(cache::clean_and_invalidate);
     }
     let entry = vm.ram.while_stopped(|bytes| {
-        if memory == Memory::Kept {
-            fill::clear(&vm.placement, bytes, cache::zero);
-        }
         fill::fill(
             &vm.config,
             &vm.placement,
             vm.gic.version(),
             vm.firmware.legacy_ids(),
-            crc32,
+            (crc32, cache::zero),
             bytes,
         )
     })?;
     // The guest starts with its MMU off and so reads and writes past the caches (D8.2.12): memory must hold what we
     // wrote, and no dirty line may be left to be written back later.
-    clean();
+    images().for_each(cache::clean_and_invalidate);
     cache::invalidate_instructions();
     Ok(entry)
 }

@@ -12,8 +12,13 @@ const PAGE_SHIFT: u32 = 12;
 const LEVEL_BITS: u32 = 9;
 /// Bytes of a page and of a table.
 pub const PAGE: u64 = 1 << PAGE_SHIFT;
-/// Level of pages; the level above has blocks of 2 MiB, the one above that of 1 GiB.
-const LAST_LEVEL: u32 = 3;
+/// Entries of a table.
+const ENTRIES: usize = 1 << LEVEL_BITS;
+/// Level of blocks of 2 MiB; the one above has blocks of 1 GiB.
+pub const BLOCK_LEVEL: u32 = 2;
+/// Level of pages, the last.
+pub const PAGE_LEVEL: u32 = 3;
+const LAST_LEVEL: u32 = PAGE_LEVEL;
 /// The first level that may hold blocks with this granule.
 const FIRST_BLOCK_LEVEL: u32 = 1;
 
@@ -132,44 +137,69 @@ impl Tables {
         bytes: u64,
         attributes: Attributes,
     ) -> Result<(), MapError> {
-        for leaf in self.leaves(input, output, bytes)? {
-            let table = self.table_of(memory, leaf)?;
-            let at = index(leaf.input, leaf.level);
-            if memory.get(table, at) & VALID != 0 {
-                return Err(MapError::Overlap);
+        let (mut input, mut output) = (input, output.get());
+        let end = self.end(input, bytes)?;
+        let output_end = output.checked_add(bytes).ok_or(MapError::BadRange)?;
+        if output & (PAGE - 1) != 0 || output_end > ADDRESS + PAGE {
+            return Err(MapError::BadRange);
+        }
+        let first = self.start_level.max(FIRST_BLOCK_LEVEL);
+        while input < end {
+            // The first level whose entries are aligned at both ends and not larger than what is left.
+            let level = (first..LAST_LEVEL)
+                .find(|&level| {
+                    (input | output) & (size(level) - 1) == 0 && end - input >= size(level)
+                })
+                .unwrap_or(LAST_LEVEL);
+            let table = self.table_of(memory, input, level)?;
+            let kind = if level == LAST_LEVEL {
+                TABLE_OR_PAGE
+            } else {
+                0
+            };
+            let mut at = index(input, level);
+            // As many entries of the table as can be.
+            while at < ENTRIES && end - input >= size(level) {
+                if memory.get(table, at) & VALID != 0 {
+                    return Err(MapError::Overlap);
+                }
+                memory.set(table, at, output | attributes.0 | kind | VALID);
+                at += 1;
+                input += size(level);
+                output += size(level);
             }
-            memory.set(table, at, leaf.descriptor(attributes));
         }
         Ok(())
     }
 
-    /// Adds the tables that mapping this range needs, so that this cannot fail for want of one later.
+    /// Adds the tables of `level` that mapping this range by their entries needs, so that this cannot fail for want of one
+    /// later.
     pub fn prepare(
         &self,
         memory: &mut impl TableMemory,
         input: u64,
-        output: Pa,
         bytes: u64,
+        level: u32,
     ) -> Result<(), MapError> {
-        for leaf in self.leaves(input, output, bytes)? {
-            self.table_of(memory, leaf)?;
+        let end = self.end(input, bytes)?;
+        let mut at = input;
+        while at < end {
+            self.table_of(memory, at, level)?;
+            at = (at | (size(level - 1) - 1)) + 1;
         }
         Ok(())
     }
 
-    /// Takes back a range that was mapped as a whole or not at all; its tables stay. Until the caller has invalidated the
-    /// TLBs, CPUs may go on with what they remember.
+    /// Takes back everything that is mapped in a range, which begins and ends where its blocks do; the tables stay. Until the caller
+    /// has invalidated the TLBs, CPUs may go on with what they remember.
     pub fn unmap(
         &self,
         memory: &mut impl TableMemory,
         input: u64,
-        output: Pa,
         bytes: u64,
     ) -> Result<(), MapError> {
-        for leaf in self.leaves(input, output, bytes)? {
-            let table = self.table_of(memory, leaf)?;
-            memory.set(table, index(leaf.input, leaf.level), 0);
-        }
+        let end = self.end(input, bytes)?;
+        clear(memory, self.root, self.start_level, input, end);
         Ok(())
     }
 
@@ -186,43 +216,30 @@ impl Tables {
         false
     }
 
-    /// What [`Tables::map`] writes for a range.
-    fn leaves(
-        &self,
-        input: u64,
-        output: Pa,
-        bytes: u64,
-    ) -> Result<impl Iterator<Item = Leaf> + use<>, MapError> {
-        let end = input.checked_add(bytes).ok_or(MapError::BadRange)?;
-        let unaligned = (input | output.get() | bytes) & (PAGE - 1) != 0;
-        let output_end = output.get().checked_add(bytes).ok_or(MapError::BadRange)?;
-        if bytes == 0 || unaligned || end > 1 << self.input_bits || output_end > ADDRESS + PAGE {
-            return Err(MapError::BadRange);
+    /// The end of a range of input addresses, which must be whole pages.
+    fn end(&self, input: u64, bytes: u64) -> Result<u64, MapError> {
+        match input.checked_add(bytes) {
+            Some(end)
+                if bytes > 0
+                    && (input | bytes) & (PAGE - 1) == 0
+                    && end <= 1 << self.input_bits =>
+            {
+                Ok(end)
+            }
+            _ => Err(MapError::BadRange),
         }
-        let first = self.start_level.max(FIRST_BLOCK_LEVEL);
-        let (mut input, mut output) = (input, output.get());
-        Ok(core::iter::from_fn(move || {
-            let left = end - input;
-            // The first level whose entries are aligned at both ends and not larger than what is left.
-            let level = (first..LAST_LEVEL)
-                .find(|&level| (input | output) & (size(level) - 1) == 0 && left >= size(level))
-                .unwrap_or(LAST_LEVEL);
-            let leaf = Leaf {
-                input,
-                output,
-                level,
-            };
-            input += size(level);
-            output += size(level);
-            (left > 0).then_some(leaf)
-        }))
     }
 
-    /// The table that holds the entry of `leaf`; those that are missing above it are added.
-    fn table_of(&self, memory: &mut impl TableMemory, leaf: Leaf) -> Result<Pa, MapError> {
+    /// The table of `level` that has the entry of `input`; those that are missing on the way to it are added.
+    fn table_of(
+        &self,
+        memory: &mut impl TableMemory,
+        input: u64,
+        level: u32,
+    ) -> Result<Pa, MapError> {
         let mut table = self.root;
-        for level in self.start_level..leaf.level {
-            let at = index(leaf.input, level);
+        for level in self.start_level..level {
+            let at = index(input, level);
             let entry = memory.get(table, at);
             table = match entry & (VALID | TABLE_OR_PAGE) {
                 0b11 => Pa::new(entry & ADDRESS),
@@ -238,21 +255,19 @@ impl Tables {
     }
 }
 
-/// A block or page: from where to where, and the level of its entry.
-#[derive(Clone, Copy, Debug)]
-struct Leaf {
-    input: u64,
-    output: u64,
-    level: u32,
-}
-
-impl Leaf {
-    const fn descriptor(self, attributes: Attributes) -> u64 {
-        let kind = match self.level {
-            LAST_LEVEL => TABLE_OR_PAGE,
-            _ => 0,
-        };
-        self.output | attributes.0 | kind | VALID
+/// Makes every leaf from `input` to `end` invalid that is in `table` or below it.
+fn clear(memory: &mut impl TableMemory, table: Pa, level: u32, input: u64, end: u64) {
+    let mut input = input;
+    while input < end {
+        let at = index(input, level);
+        let entry = memory.get(table, at);
+        let next = end.min((input | (size(level) - 1)) + 1);
+        if level < LAST_LEVEL && entry & (VALID | TABLE_OR_PAGE) == 0b11 {
+            clear(memory, Pa::new(entry & ADDRESS), level + 1, input, next);
+        } else if entry & VALID != 0 {
+            memory.set(table, at, 0);
+        }
+        input = next;
     }
 }
 
@@ -263,7 +278,7 @@ const fn size(level: u32) -> u64 {
 
 /// The entry of `input` in a table of `level`.
 const fn index(input: u64, level: u32) -> usize {
-    (input / size(level)) as usize & ((1 << LEVEL_BITS) - 1)
+    (input / size(level)) as usize & (ENTRIES - 1)
 }
 
 /// VTCR_EL2 for guests of up to [`stage2_input_bits`] bits of IPA on a CPU with `pa_bits` bits of PA: write-back walks,
@@ -439,9 +454,8 @@ mod tests {
         let tables = Tables::new(&mut memory, 39).unwrap();
         // A block, and half of one in pages.
         let pieces = [(0x4000_0000, 0x20_0000), (0x4020_0000, 0x10_0000)];
-        for (input, bytes) in pieces {
-            let prepared = tables.prepare(&mut memory, input, Pa::new(input), bytes);
-            prepared.unwrap();
+        for ((input, bytes), level) in pieces.into_iter().zip([BLOCK_LEVEL, PAGE_LEVEL]) {
+            tables.prepare(&mut memory, input, bytes, level).unwrap();
             assert_eq!(walk39(&memory, tables.root(), input), None);
         }
         memory.limit = 0;
@@ -456,9 +470,9 @@ mod tests {
                 let again = tables.map(&mut memory, input, pa, bytes, ram);
                 assert_eq!(again, Err(MapError::Overlap));
             }
+            let whole = 1 << 30;
+            tables.unmap(&mut memory, 0x4000_0000, whole).unwrap();
             for (input, bytes) in pieces {
-                let pa = Pa::new(input);
-                tables.unmap(&mut memory, input, pa, bytes).unwrap();
                 assert_eq!(walk39(&memory, tables.root(), input), None);
                 assert_eq!(walk39(&memory, tables.root(), input + bytes - 1), None);
                 assert!(!tables.maps(&memory, input));

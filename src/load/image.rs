@@ -8,6 +8,7 @@ use crate::{
         gzip::{self, GzipError},
         image::{HEADER_BYTES, ImageHeader},
         machine::RAM_BASE,
+        translation::PAGE,
     },
     types::IpaRange,
 };
@@ -147,8 +148,8 @@ impl Placement {
     /// `ramdisk` bytes (0 for none) in `memory` bytes of RAM.
     ///
     /// The kernel is as low as can be, since Linux before 4.6 cannot use memory below it. The device
-    /// tree and the RAM disk follow, each in a block of its own. Behind a kernel that does not know
-    /// its size they are as far up as Linux finds them, to leave it the most room.
+    /// tree follows, in the kernel's last block if that has room, and the RAM disk in a block of its own. Behind a kernel that
+    /// does not know its size they are as far up as Linux finds them, to leave it the most room.
     pub fn new(
         kernel: &Kernel,
         header: &ImageHeader,
@@ -162,12 +163,16 @@ impl Placement {
         // Offsets from the start of RAM; one that overflows is beyond any memory.
         let kernel_bytes = kernel_bytes(kernel, header);
         let kernel_end = header.text_offset.saturating_add(kernel_bytes);
-        let behind = kernel_end
-            .checked_next_multiple_of(BLOCK)
-            .unwrap_or(u64::MAX);
+        let up = |end: u64, to| end.checked_next_multiple_of(to).unwrap_or(u64::MAX);
+        let blocks_end = up(kernel_end, BLOCK);
+        let behind = match up(kernel_end, PAGE) {
+            near if header.image_size.is_some() && near.saturating_add(dtb) <= blocks_end => near,
+            _ => blocks_end,
+        };
+        let dtb_end = behind.saturating_add(dtb);
         let needed = match ramdisk {
-            0 => behind.saturating_add(dtb),
-            _ => behind.saturating_add(BLOCK).saturating_add(ramdisk),
+            0 => dtb_end,
+            _ => up(dtb_end, BLOCK).saturating_add(ramdisk),
         };
         if needed > memory {
             let have = memory;
@@ -183,7 +188,7 @@ impl Placement {
         Ok(Self {
             kernel: range(header.text_offset, kernel_bytes).ok_or(too_far)?,
             dtb: range(dtb_at, dtb).ok_or(too_far)?,
-            ramdisk: range(dtb_at + BLOCK, ramdisk),
+            ramdisk: range(up(dtb_at + dtb, BLOCK), ramdisk),
         })
     }
 
@@ -298,10 +303,13 @@ mod tests {
             placement,
             Ok(Placement {
                 kernel: span(0x4000_0000, 0x1aa_0000),
-                dtb: span(0x41c0_0000, 0x1_0000),
-                ramdisk: Some(span(0x41e0_0000, 0x12_3456)),
+                dtb: span(0x41aa_0000, 0x1_0000),
+                ramdisk: Some(span(0x41c0_0000, 0x12_3456)),
             })
         );
+        let placement = place(0, 0x1aa_0123, 1000, 0x15_f001, 0x12_3456, 256 << 20).unwrap();
+        assert_eq!(placement.dtb, span(0x41c0_0000, 0x15_f001));
+        assert_eq!(placement.ramdisk, Some(span(0x41e0_0000, 0x12_3456)));
     }
 
     #[test]
@@ -325,15 +333,15 @@ mod tests {
     fn too_little_memory_is_one_line_with_what_is_needed() {
         let line = |result: Result<Placement, PlacementError>| result.unwrap_err().to_string();
         assert_eq!(
-            line(place(0, 0x1aa_0000, 0, 0x1_0000, 0x30_0001, 32 << 20)),
-            "memory-mib = <32>, allowed: at least 34 for these images"
+            line(place(0, 0x1aa_0000, 0, 0x1_0000, 0x40_0001, 31 << 20)),
+            "memory-mib = <31>, allowed: at least 33 for these images"
         );
-        assert!(place(0, 0x1aa_0000, 0, 0x1_0000, 0x30_0000, 33 << 20).is_ok());
+        assert!(place(0, 0x1aa_0000, 0, 0x1_0000, 0x40_0000, 32 << 20).is_ok());
         assert!(place(0, 0x1e0_0000, 0, 0x20_0000, 0, 32 << 20).is_ok());
         assert!(place(0, 0x1e0_0001, 0, 0x20_0000, 0, 32 << 20).is_err());
         assert_eq!(
             line(place(0, 1, 0, 1, (32 << 30) + 1, 64 << 30)),
-            "images take 32773 MiB of memory, allowed: 32768"
+            "images take 32771 MiB of memory, allowed: 32768"
         );
         assert_eq!(
             line(place(0, 1, 0, 0x20_0001, 0, 64 << 30)),

@@ -157,17 +157,17 @@ impl Tables {
             } else {
                 0
             };
-            let mut at = index(input, level);
             // As many entries of the table as can be.
-            while at < ENTRIES && end - input >= size(level) {
+            let (at, left) = (index(input, level), (end - input) / size(level));
+            let run = left.min((ENTRIES - at) as u64);
+            for at in at..at + run as usize {
                 if memory.get(table, at) & VALID != 0 {
                     return Err(MapError::Overlap);
                 }
                 memory.set(table, at, output | attributes.0 | kind | VALID);
-                at += 1;
-                input += size(level);
                 output += size(level);
             }
+            input += run * size(level);
         }
         Ok(())
     }

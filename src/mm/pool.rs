@@ -33,7 +33,7 @@ impl core::fmt::Display for Exhausted {
 }
 
 impl Pool {
-    /// `count` pages, zeroed.
+    /// `count` pages, which may hold anything.
     fn pages(&mut self, count: u64) -> Option<Pa> {
         let start = self.next.unwrap_or_else(boot::pool_start);
         let bytes = count.checked_mul(PAGE)?;
@@ -42,9 +42,6 @@ impl Pool {
             return None;
         }
         self.next = Some(end);
-        // SAFETY: (1) the range lies between the linker's symbols for the pool, which is mapped writable
-        // and used by nobody else. (2) `next` has moved past it, so it is handed out once.
-        unsafe { core::ptr::write_bytes(start.get() as *mut u8, 0, bytes as usize) };
         Some(start)
     }
 }
@@ -56,7 +53,7 @@ pub fn used() -> u64 {
         .map_or(0, |next| next.get() - boot::pool_start().get())
 }
 
-/// `count` pages of 4 KiB, zeroed.
+/// `count` pages of 4 KiB, which may hold anything.
 pub fn pages(count: u64) -> Result<Pa, Exhausted> {
     POOL.lock().pages(count).ok_or(Exhausted)
 }
@@ -77,7 +74,11 @@ pub struct PoolTables;
 
 impl TableMemory for PoolTables {
     fn allocate(&mut self) -> Option<Pa> {
-        POOL.lock().pages(1)
+        let page = POOL.lock().pages(1)?;
+        // SAFETY: (1) the page lies between the linker's symbols for the pool, which is mapped writable. (2) It was handed
+        // out just now, once and for good.
+        unsafe { core::ptr::write_bytes(page.get() as *mut u8, 0, PAGE as usize) };
+        Some(page)
     }
 
     fn get(&self, table: Pa, index: usize) -> u64 {

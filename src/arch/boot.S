@@ -42,29 +42,24 @@ primary:
 
     // The constants are loaded right behind the code, the data right behind the constants, and both belong on
     // pages of their own. What goes further goes first.
-    adrp    x2, __data_start
-    adrp    x0, __bss_start
-    add     x0, x0, :lo12:__bss_start
-    adrp    x1, __data_load_end
-    add     x1, x1, :lo12:__data_load_end
-    bl      move_up
-    adrp    x2, __rodata_start
-    adrp    x0, __rodata_end
-    add     x0, x0, :lo12:__rodata_end
+    adrp    x0, __data_start
     adrp    x1, __data_load
     add     x1, x1, :lo12:__data_load
-    bl      move_up
+    ldr     x2, =__data_bytes
+    bl      memmove
+    adrp    x0, __rodata_start
+    adrp    x1, __rodata_load
+    add     x1, x1, :lo12:__rodata_load
+    ldr     x2, =__rodata_bytes
+    bl      memmove
 
     // What the Image protocol does not load.
     adrp    x0, __bss_start
     add     x0, x0, :lo12:__bss_start
-    adrp    x1, __bss_end
-    add     x1, x1, :lo12:__bss_end
-2:  cmp     x0, x1
-    b.hs    3f
-    stp     xzr, xzr, [x0], #16
-    b       2b
-3:  bl      relocate
+    mov     w1, wzr
+    ldr     x2, =__bss_bytes
+    bl      memset
+    bl      relocate
 
     adrp    x0, __stack_top
     mov     sp, x0
@@ -106,15 +101,9 @@ host_only:
 // and a clean one may have been fetched meanwhile.
 build_early_map:
     mov     x24, x30
-    bl      drop_early_lines
-    adrp    x21, __early_tables
-    adrp    x0, __early_tables_end
-    mov     x1, x21
-1:  stp     xzr, xzr, [x1], #16
-    cmp     x1, x0
-    b.lo    1b
-    mov     x25, x21                // root
-    add     x21, x21, #4096         // next free table
+    adrp    x21, __early_tables     // next free table
+    bl      add_table
+    mov     x25, x0                 // root
     mov     x22, #BLOCK_NORMAL
     cmp     x23, #1
     b.eq    2f
@@ -135,11 +124,11 @@ build_early_map:
     add     x26, x26, #0x200000
     bl      map_block
 4:  mov     x30, x24
-// Invalidates the lines of the early tables, whose pages nothing else shares.
-drop_early_lines:
-    dmb     sy
     adrp    x0, __early_tables
-    adrp    x1, __early_tables_end
+    mov     x1, x21
+// Drops the lines from x0 to x1, pages that nothing else shares.
+drop_lines:
+    dmb     sy
     mrs     x2, ctr_el0
     ubfx    x2, x2, #16, #4         // DminLine: log2 of words
     mov     x3, #4
@@ -150,6 +139,23 @@ drop_early_lines:
     b.lo    1b
     dsb     sy
     ret
+
+// Takes the next free table, at x21, zeroes it and returns it in x0.
+add_table:
+    mov     x13, x30
+    mov     x0, x21
+    add     x21, x21, #4096
+    mov     x1, x21
+    bl      drop_lines
+    sub     x0, x21, #4096
+1:  stp     xzr, xzr, [x0], #64
+    stp     xzr, xzr, [x0, #-48]
+    stp     xzr, xzr, [x0, #-32]
+    stp     xzr, xzr, [x0, #-16]
+    cmp     x0, x21
+    b.lo    1b
+    sub     x0, x21, #4096
+    ret     x13
 
 // x26 = address of the block, x25 = root, x21 = next free table, x22 = attributes. Ten tables are
 // enough for any two ranges of these sizes: each crosses at most one boundary per level.
@@ -168,9 +174,11 @@ map_block:
 descend:
     ldr     x11, [x9, x10, lsl #3]
     cbnz    x11, 1f
-    orr     x11, x21, #3            // a table descriptor
+    mov     x12, x30
+    bl      add_table
+    mov     x30, x12
+    orr     x11, x0, #3             // a table descriptor
     str     x11, [x9, x10, lsl #3]
-    add     x21, x21, #4096
 1:  bic     x9, x11, #0xfff
     ret
 
@@ -230,15 +238,6 @@ enable_mmu:
     isb
     ret
 
-// Moves what ends at x1 to end at x0 and begin at x2. From the last word down: the two may overlap.
-move_up:
-1:  cmp     x0, x2
-    b.ls    2f
-    ldp     x3, x4, [x1, #-16]!
-    stp     x3, x4, [x0, #-16]!
-    b       1b
-2:  ret
-
 // Adds the load address to every word that .relr.dyn names (RELR, gABI): an even entry is the address
 // of one word, an odd one a bitmap of the 63 words that follow.
 relocate:
@@ -257,15 +256,14 @@ relocate:
     b       1b
 2:  mov     x5, x3
     lsr     x2, x2, #1
-3:  cbz     x2, 4f
-    tbz     x2, #0, 6f
+3:  tbz     x2, #0, 4f
     ldr     x4, [x5]
     add     x4, x4, x20
     str     x4, [x5]
-6:  add     x5, x5, #8
+4:  add     x5, x5, #8
     lsr     x2, x2, #1
-    b       3b
-4:  add     x3, x3, #(63 * 8)
+    cbnz    x2, 3b
+    add     x3, x3, #(63 * 8)
     b       1b
 5:  ret
 

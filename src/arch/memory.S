@@ -1,7 +1,7 @@
 // The four functions that compiled code calls for bytes in bulk, in place of those that come with the compiler.
 //
 // All memory that Rust sees is Normal, and EL2 does not check alignment (SCTLR_EL2.A = 0), so any address will do for any load. Short
-// pieces, and the ends of long ones, are covered by loads that overlap.
+// pieces, and the ends of long ones, are covered by loads that overlap. They need no stack and no relocation: boot.S calls them, too.
 
 // memcpy(x0 = to, x1 = from, x2 = bytes) and memmove: everything of a step is loaded before it is stored.
     .section .text.memmove, "ax"
@@ -61,13 +61,26 @@ memmove:
     b.gt    8b
 6:  stp     x16, x17, [x5, #-16]
     ret
-7:  ldp     x16, x17, [x1]          // the first bytes
-    sub     x2, x2, #16
-8:  ldp     x6, x7, [x4, #-16]!
+7:  ldp     x16, x17, [x1]          // the first bytes, up to 16
+    subs    x2, x2, #64
+    b.ls    2f
+1:  ldp     x6, x7, [x4, #-64]!
+    ldp     x8, x9, [x4, #16]
+    ldp     x10, x11, [x4, #32]
+    ldp     x12, x13, [x4, #48]
+    stp     x6, x7, [x5, #-64]!
+    stp     x8, x9, [x5, #16]
+    stp     x10, x11, [x5, #32]
+    stp     x12, x13, [x5, #48]
+    subs    x2, x2, #64
+    b.hi    1b
+2:  adds    x2, x2, #(64 - 16)
+    b.le    4f
+3:  ldp     x6, x7, [x4, #-16]!
     stp     x6, x7, [x5, #-16]!
     subs    x2, x2, #16
-    b.gt    8b
-    stp     x16, x17, [x0]
+    b.gt    3b
+4:  stp     x16, x17, [x0]
     ret
 
 // memset(x0 = to, w1 = byte, x2 = bytes).

@@ -94,8 +94,19 @@ pub fn zero(memory: &mut [u8]) {
     complete();
 }
 
+/// Brings the first `written` bytes of `memory` to memory as [`clean_and_invalidate`] does, and zeroes the rest.
+pub fn settle(memory: &mut [u8], written: usize) {
+    let (written, rest) = memory.split_at_mut(written.min(memory.len()));
+    clean(written);
+    zero(rest);
+}
+
 fn fill(memory: &mut [u8]) {
     memory.fill(0);
+    clean(memory);
+}
+
+fn clean(memory: &[u8]) {
     let start = Pa::new(memory.as_ptr() as u64);
     if let Some(range) = PaRange::new(start, memory.len() as u64) {
         clean_and_invalidate(range);

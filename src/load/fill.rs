@@ -70,21 +70,26 @@ fn tree_bytes(config: &VmConfig) -> u64 {
     }
 }
 
-/// Puts the images into `ram`, zeros behind them by `zero` to the end of their room, and says where and with what in x0 the first CPU
-/// begins.
+/// Does with the room of an image what follows when so many bytes at its start have been written: the rest becomes zero, and memory holds
+/// all of it as a guest sees it that reads past the caches.
+pub type Settle = fn(&mut [u8], usize);
+
+/// Puts the images into `ram`, each settled in its room, and says where and with what in x0 the first CPU begins.
 pub fn fill(
     config: &VmConfig,
     placement: &Placement,
     gic: GicVersion,
     psci_ids: LegacyIds,
-    (crc32, zero): (Crc32, fn(&mut [u8])),
+    (crc32, settle): (Crc32, Settle),
     ram: &mut [u8],
 ) -> Result<Entry, LoadError> {
     let kernel = part(ram, placement.kernel);
     let bytes = image::unpack(&config.kernel, kernel, crc32).map_err(LoadError::Kernel)?;
-    zero(kernel.get_mut(bytes..).unwrap_or_default());
+    settle(kernel, bytes);
     if let (Some(range), Some(ramdisk)) = (placement.ramdisk, config.ramdisk) {
-        copy(part(ram, range), ramdisk);
+        let room = part(ram, range);
+        copy(room, ramdisk);
+        settle(room, ramdisk.len());
     }
     let guest = GuestTree {
         memory: config.memory,
@@ -98,7 +103,7 @@ pub fn fill(
     };
     let memory = part(ram, placement.dtb);
     let bytes = write_tree(config, &guest, memory)?;
-    zero(memory.get_mut(bytes..).unwrap_or_default());
+    settle(memory, bytes);
     Ok(Entry {
         pc: placement.kernel.start().get(),
         context: placement.dtb.start().get(),

@@ -8,7 +8,12 @@
     reason = "the one place for it here; each use says why it is sound"
 )]
 
-use super::{mailbox::Mailbox, mmio::Mmio, pool::PoolTables, ram::Ram};
+use super::{
+    mailbox::Mailbox,
+    mmio::Mmio,
+    pool::PoolTables,
+    ram::{MAX_PIECES, Ram},
+};
 use crate::{
     arch::{boot, mmu, regs},
     spec::translation::{Attributes, MapError, PAGE, TableMemory, Tables},
@@ -79,10 +84,10 @@ pub fn install(plan: &Plan) -> Result<Memory, MapError> {
     let mut memory = PoolTables;
     let tables = Tables::new(&mut memory, 48).ok_or(MapError::OutOfTables)?;
     let mut map = Identity { tables, memory };
-    map.image(plan.guards)?;
-    for range in plan.free.iter().chain(plan.loaded) {
-        map.range(range.start(), range.end(), Attributes::DATA)?;
-    }
+    let data = map.image(plan.guards)?;
+    let pieces = plan.free.iter().chain(plan.loaded).copied().chain(data);
+    let pieces: ArrayVec<PaRange, { MAX_PIECES + MAX_DEVICES }> = pieces.collect();
+    map.data(&pieces)?;
     for device in plan.devices {
         map.device(*device, plan)?;
     }
@@ -124,7 +129,8 @@ impl<M: TableMemory> Identity<M> {
         }
     }
 
-    fn image(&mut self, guards: &[Pa]) -> Result<(), MapError> {
+    /// The image, but for the end of its data, which is left to [`Identity::data`].
+    fn image(&mut self, guards: &[Pa]) -> Result<Option<PaRange>, MapError> {
         self.range(boot::image_start(), boot::rodata_start(), Attributes::CODE)?;
         self.range(
             boot::rodata_start(),
@@ -136,7 +142,22 @@ impl<M: TableMemory> Identity<M> {
             self.range(at, *guard, Attributes::DATA)?;
             at = guard.checked_add(PAGE).ok_or(MapError::BadRange)?;
         }
-        self.range(at, boot::image_end(), Attributes::DATA)
+        Ok(PaRange::between(at, boot::image_end()))
+    }
+
+    /// Memory: pieces that touch are mapped as one, by few pages.
+    fn data(&mut self, pieces: &[PaRange]) -> Result<(), MapError> {
+        for first in pieces {
+            if pieces.iter().any(|piece| piece.end() == first.start()) {
+                continue;
+            }
+            let mut end = first.end();
+            while let Some(next) = pieces.iter().find(|next| next.start() == end) {
+                end = next.end();
+            }
+            self.range(first.start(), end, Attributes::DATA)?;
+        }
+        Ok(())
     }
 
     fn mailbox(&mut self, word: Pa) -> Result<(), MapError> {

@@ -89,13 +89,10 @@ fn fill(vm: &Vm, memory: Memory) -> Result<Entry, LoadError> {
             &vm.placement,
             vm.gic.version(),
             vm.firmware.legacy_ids(),
-            (crc32, cache::zero),
+            (crc32, cache::settle),
             bytes,
         )
     })?;
-    // The guest starts with its MMU off and so reads and writes past the caches (D8.2.12): memory must hold what we
-    // wrote, and no dirty line may be left to be written back later.
-    images().for_each(cache::clean_and_invalidate);
     cache::invalidate_instructions();
     Ok(entry)
 }

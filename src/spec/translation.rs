@@ -257,17 +257,17 @@ impl Tables {
 
 /// Makes every leaf from `input` to `end` invalid that is in `table` or below it.
 fn clear(memory: &mut impl TableMemory, table: Pa, level: u32, input: u64, end: u64) {
-    let mut input = input;
-    while input < end {
-        let at = index(input, level);
+    let bytes = size(level);
+    let mut start = input & !(bytes - 1);
+    for at in index(input, level)..index(end - 1, level) + 1 {
         let entry = memory.get(table, at);
-        let next = end.min((input | (size(level) - 1)) + 1);
         if level < LAST_LEVEL && entry & (VALID | TABLE_OR_PAGE) == 0b11 {
-            clear(memory, Pa::new(entry & ADDRESS), level + 1, input, next);
+            let (input, end) = (input.max(start), end.min(start + bytes));
+            clear(memory, Pa::new(entry & ADDRESS), level + 1, input, end);
         } else if entry & VALID != 0 {
             memory.set(table, at, 0);
         }
-        input = next;
+        start += bytes;
     }
 }
 

@@ -18,9 +18,9 @@ fn line() -> u64 {
 macro_rules! lines {
     ($address:expr, $count:expr, $step:expr, $($operation:literal)+) => {{
         let (mut address, count, step): (u64, u64, u64) = ($address, $count, $step);
-        for _ in 0..count / 16 {
+        for _ in 0..count / 8 {
             asm!(
-                ".rept 16",
+                ".rept 8",
                 $(concat!("dc ", $operation, ", {address}"),)+
                 "add {address}, {address}, {step}",
                 ".endr",
@@ -29,7 +29,7 @@ macro_rules! lines {
                 options(nostack, preserves_flags)
             );
         }
-        for _ in 0..count % 16 {
+        for _ in 0..count % 8 {
             $(asm!(
                 concat!("dc ", $operation, ", {address}"),
                 address = in(reg) address,

@@ -19,7 +19,7 @@ use crate::{
     spec::translation::{Attributes, MapError, PAGE, TableMemory, Tables},
     types::{MAX_PCPUS, Pa, PaRange},
 };
-use arrayvec::ArrayVec;
+use arrayvec::{ArrayVec, CapacityError};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// The most device ranges that are mapped.
@@ -85,8 +85,10 @@ pub fn install(plan: &Plan) -> Result<Memory, MapError> {
     let tables = Tables::new(&mut memory, 48).ok_or(MapError::OutOfTables)?;
     let mut map = Identity { tables, memory };
     let data = map.image(plan.guards)?;
-    let pieces = plan.free.iter().chain(plan.loaded).copied().chain(data);
-    let pieces: ArrayVec<PaRange, { MAX_PIECES + MAX_DEVICES }> = pieces.collect();
+    let mut pieces: ArrayVec<PaRange, { MAX_PIECES + MAX_DEVICES }> = ArrayVec::new();
+    for some in [plan.free, plan.loaded, data.as_slice()] {
+        pieces.try_extend_from_slice(some).map_err(too_many)?;
+    }
     map.data(&pieces)?;
     for device in plan.devices {
         map.device(*device, plan)?;
@@ -98,11 +100,16 @@ pub fn install(plan: &Plan) -> Result<Memory, MapError> {
     // tables are dropped here without having been given to anybody.
     unsafe { mmu::switch_to(map.tables.root()) };
     Ok(Memory {
-        ram: Ram::new(plan.free.iter().copied()),
-        loaded: plan.loaded.iter().copied().take(MAX_DEVICES).collect(),
-        devices: plan.devices.iter().copied().take(MAX_DEVICES).collect(),
-        mailboxes: plan.mailboxes.iter().copied().take(MAX_PCPUS).collect(),
+        ram: Ram::new(plan.free),
+        loaded: plan.loaded.try_into().map_err(too_many)?,
+        devices: plan.devices.try_into().map_err(too_many)?,
+        mailboxes: plan.mailboxes.try_into().map_err(too_many)?,
     })
+}
+
+/// More than is kept track of.
+fn too_many(_: CapacityError) -> MapError {
+    MapError::OutOfTables
 }
 
 struct Identity<M> {

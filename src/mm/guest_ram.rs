@@ -46,24 +46,20 @@ impl GuestRam {
         images: impl Iterator<Item = IpaRange>,
     ) -> Result<Self, MapError> {
         let pa = piece.range();
-        // What is left behind the last whole block is mapped by pages, too.
-        let parted: ArrayVec<u64, MAX_PARTED> = images
-            .flat_map(|image| [image.start().get(), image.end().get()])
-            .map(|end| end.wrapping_sub(RAM_BASE.get()))
-            .chain([pa.bytes()])
-            .filter(|end| end % BLOCK != 0)
-            .map(|end| end / BLOCK)
-            .take(MAX_PARTED)
-            .collect();
         let mut memory = PoolTables;
         tables.prepare(&mut memory, RAM_BASE.get(), pa.bytes(), BLOCK_LEVEL)?;
-        for block in &parted {
-            tables.prepare(
-                &mut memory,
-                RAM_BASE.get() + block * BLOCK,
-                PAGE,
-                PAGE_LEVEL,
-            )?;
+        let mut parted = ArrayVec::new();
+        // What is left behind the last whole block is mapped by pages, too.
+        let end = RAM_BASE.get() + pa.bytes();
+        for at in images
+            .flat_map(|image| [image.start().get(), image.end().get()])
+            .chain([end])
+        {
+            if at % BLOCK != 0 {
+                let page = at / PAGE * PAGE;
+                tables.prepare(&mut memory, page, PAGE, PAGE_LEVEL)?;
+                let _ = parted.try_push((at - RAM_BASE.get()) / BLOCK);
+            }
         }
         Ok(Self {
             pa,

@@ -48,9 +48,9 @@ impl Ram {
     /// The pieces in `free`, which must be RAM that is mapped and in nobody's use, and must not overlap. Those beyond
     /// [`MAX_PIECES`] are not used.
     #[cfg(any(test, target_os = "none"))]
-    pub(super) fn new(free: impl IntoIterator<Item = PaRange>) -> Self {
+    pub(super) fn new(free: &[PaRange]) -> Self {
         Self {
-            free: free.into_iter().take(MAX_PIECES).collect(),
+            free: free.iter().copied().take(MAX_PIECES).collect(),
         }
     }
 
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_smallest_piece_that_fits_is_cut() {
-        let mut ram = Ram::new([piece(0, 0x8000_0000), piece(0x1_0000_0000, 0x1_2010_0000)]);
+        let mut ram = Ram::new(&[piece(0, 0x8000_0000), piece(0x1_0000_0000, 0x1_2010_0000)]);
         let taken = ram.take(0x1000_0000, 0x20_0000).unwrap();
         assert_eq!(taken.range(), piece(0x1_0000_0000, 0x1_1000_0000));
         assert_eq!(ram.total(), 0x8000_0000 + 0x1010_0000);
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn alignment_is_kept_and_what_it_skips_is_not_lost() {
-        let mut ram = Ram::new([piece(0x10_0000, 0x100_0000)]);
+        let mut ram = Ram::new(&[piece(0x10_0000, 0x100_0000)]);
         assert_eq!(
             ram.take(0x20_0000, 0x20_0000).unwrap(),
             Piece(piece(0x20_0000, 0x40_0000))
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn too_much_is_refused_with_what_there_is() {
-        let mut ram = Ram::new([piece(0x10_0000, 0x100_0000)]);
+        let mut ram = Ram::new(&[piece(0x10_0000, 0x100_0000)]);
         let refused = ram.take(0x100_0000, 0x20_0000);
         assert_eq!(
             refused,
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn nothing_is_handed_out_twice() {
-        let mut ram = Ram::new([piece(0, 0x40_0000)]);
+        let mut ram = Ram::new(&[piece(0, 0x40_0000)]);
         let parts: std::vec::Vec<_> = (0..4)
             .map(|_| ram.take(0x10_0000, 0x10_0000).unwrap())
             .collect();

@@ -257,7 +257,7 @@ impl Homes {
     /// One free CPU for each vCPU, of those that the VM may use.
     fn choose(&self, config: &VmConfig) -> Result<Chosen, NotMade> {
         let allowed = config.affinity.unwrap_or(u64::MAX) & !self.taken;
-        let free: Chosen = self
+        let mut free: Chosen = self
             .machine
             .online()
             .filter(|(index, _)| allowed >> index & 1 != 0)
@@ -268,28 +268,33 @@ impl Homes {
                 free: free.len(),
             });
         }
-        Ok(free.into_iter().take(config.cpus).collect())
+        free.truncate(config.cpus);
+        Ok(free)
     }
 
     /// Makes the VM's vCPUs, each for its CPU; all of them or none.
     fn settle(&mut self, vm: &'static Vm, pcpus: &Chosen) -> Result<(), NotMade> {
-        let made = pcpus.iter().enumerate().map(|(vcpu, (index, pcpu))| {
+        let before = self.vcpus.len();
+        let mut taken = self.taken;
+        for (id, (index, pcpu)) in (0..).zip(pcpus) {
             let vcpu = pool::place(Vcpu {
-                id: VcpuId::new(vcpu as u8),
+                id: VcpuId::new(id),
                 vm,
                 regs: GuestRegs::hardened(self.machine.hardening(pcpu)),
                 list_regs: ListRegs::new(vm.gic.list_registers()),
                 physical_timer: Timer::new(),
                 settle_at: None,
                 frozen: false,
-            })
-            .map_err(NotMade::Pool)?;
-            Ok((*index, vcpu))
-        });
-        let made: Settled = made.collect::<Result<_, _>>()?;
-        self.taken |= made.iter().fold(0, |taken, (index, _)| taken | 1 << index);
-        let room = self.vcpus.remaining_capacity();
-        self.vcpus.extend(made.into_iter().take(room));
+            });
+            let Ok(vcpu) = vcpu else {
+                self.vcpus.truncate(before);
+                return Err(NotMade::Pool(pool::Exhausted));
+            };
+            taken |= 1 << index;
+            // Each board CPU is chosen once.
+            let _ = self.vcpus.try_push((*index, vcpu));
+        }
+        self.taken = taken;
         Ok(())
     }
 

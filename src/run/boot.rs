@@ -75,7 +75,7 @@ pub fn primary(device_tree: u64, el: u64) -> ! {
             "the device tree has no free memory at {:#x}, where Bulkhead is: is it another board's?",
             image.start().get()
         )),
-        Ok(board) => run(&board, range),
+        Ok(mut board) => run(&mut board, range),
         Err(error) => refuse(&tree, range, format_args!("{error}")),
     }
 }
@@ -114,9 +114,14 @@ fn give_up(reason: fmt::Arguments) -> ! {
 }
 
 /// Everything from the map to the idle loop.
-fn run(board: &Board, tree: PaRange) -> ! {
-    let cpus = cpus_in_use(board);
-    let stacks = match stacks(cpus.len()) {
+fn run(board: &mut Board, tree: PaRange) -> ! {
+    // The CPU that runs this is the first.
+    let me = regs::mpidr();
+    if let Some(at) = board.cpus.iter().position(|cpu| cpu.mpidr == me) {
+        board.cpus.swap(0, at);
+    }
+    let board = &*board;
+    let stacks = match stacks(board.cpus.len()) {
         Ok(stacks) => stacks,
         Err(error) => give_up(format_args!("{error}")),
     };
@@ -134,7 +139,7 @@ fn run(board: &Board, tree: PaRange) -> ! {
         board.timer.hyp_physical,
         irq::HYPERVISOR_TIMER,
     );
-    let Some(machine) = machine(board, &memory, cpus, port) else {
+    let Some(machine) = machine(board, &memory, port) else {
         give_up(format_args!(
             "the interrupt controller's registers cannot be mapped, or a GICv2 has no GICH, or less than 8 KiB of GICC"
         ))
@@ -145,16 +150,6 @@ fn run(board: &Board, tree: PaRange) -> ! {
     serve(machine, 0)
 }
 
-/// The CPUs of the board with the one that runs this in front.
-fn cpus_in_use(board: &Board) -> ArrayVec<board::Cpu, MAX_PCPUS> {
-    let me = regs::mpidr();
-    let mut cpus = board.cpus.clone();
-    if let Some(at) = cpus.iter().position(|cpu| cpu.mpidr == me) {
-        cpus.swap(0, at);
-    }
-    cpus
-}
-
 /// Stacks for all CPUs but the first, each with a page below that will not be mapped.
 fn stacks(cpus: usize) -> Result<ArrayVec<Pa, MAX_PCPUS>, pool::Exhausted> {
     (1..cpus).map(|_| pool::pages(STACK_PAGES + 1)).collect()
@@ -162,11 +157,9 @@ fn stacks(cpus: usize) -> Result<ArrayVec<Pa, MAX_PCPUS>, pool::Exhausted> {
 
 fn map(board: &Board, tree: PaRange, stacks: &[Pa]) -> Result<Memory, MapFailure> {
     let image = boot::image().ok_or(MapFailure::Image)?;
-    let loaded: ArrayVec<PaRange, 2> = [Some(tree), board.initrd]
-        .into_iter()
-        .flatten()
-        .filter_map(whole_pages)
-        .collect();
+    let mut loaded: ArrayVec<PaRange, 2> = ArrayVec::new();
+    loaded.extend(whole_pages(tree));
+    loaded.extend(board.initrd.and_then(whole_pages));
     let ours = loaded.iter().copied().chain([image]);
     let mailboxes = board::mailboxes(&board.cpus, ours.clone());
     let polled = mailboxes
@@ -220,22 +213,21 @@ fn pages_within(range: PaRange) -> Option<PaRange> {
 
 /// The registers of everything that is driven.
 fn devices(board: &Board) -> ArrayVec<PaRange, { el2_map::MAX_DEVICES }> {
-    let uart = board.uart.iter().map(|uart| uart.regs);
-    let (first, redists) = match &board.gic {
+    let uart = board.uart.as_ref().map(|uart| uart.regs);
+    let (gic, redists) = match &board.gic {
         board::Gic::V3 { dist, redists, .. } => ([Some(*dist), None, None], redists.as_slice()),
         board::Gic::V2 { dist, cpu, hyp, .. } => {
             ([Some(*dist), Some(*cpu), Some(*hyp)], [].as_slice())
         }
     };
-    first
-        .into_iter()
-        .flatten()
-        .chain(uart)
-        .chain(board.rtc)
-        .chain(board.bcm2835_pm)
-        .chain(redists.iter().copied())
-        .take(el2_map::MAX_DEVICES)
-        .collect()
+    let mut devices = ArrayVec::new();
+    let [dist, cpu, hyp] = gic;
+    for one in [dist, cpu, hyp, uart, board.rtc, board.bcm2835_pm] {
+        devices.extend(one);
+    }
+    // There are no more of them than there is room.
+    let _ = devices.try_extend_from_slice(redists);
+    devices
 }
 
 /// What the board's command line asks for; words of ours that mean nothing are named once the log is there.
@@ -278,12 +270,7 @@ fn timer(name: &str, named: Option<Interrupt>, used: u32) {
 }
 
 /// Brings up the interrupt controller and this CPU's part of it, and settles what the board is.
-fn machine(
-    board: &Board,
-    memory: &Memory,
-    cpus: ArrayVec<board::Cpu, MAX_PCPUS>,
-    port: Port,
-) -> Option<&'static Machine> {
+fn machine(board: &Board, memory: &Memory, port: Port) -> Option<&'static Machine> {
     let (gic, maintenance) = gic(&board.gic, memory)?;
     gic.init_distributor();
     let uart_interrupt = board.uart.as_ref().and_then(|uart| uart.interrupt);
@@ -305,7 +292,7 @@ fn machine(
             .and_then(|registers| memory.device(registers))
             .map(PowerManager::new),
         smccc: smccc(board),
-        cpus: cpus.iter().map(|cpu| Pcpu::new(cpu.mpidr)).collect(),
+        cpus: board.cpus.iter().map(|cpu| Pcpu::new(cpu.mpidr)).collect(),
         vms: Once::new(),
     });
     join(machine, 0);
@@ -357,11 +344,9 @@ fn smccc(board: &Board) -> Option<Smccc> {
 
 /// Starts the other CPUs and waits until they are there, but not for ever.
 fn start_cpus(board: &Board, memory: &Memory, machine: &'static Machine, stacks: &[Pa]) {
-    for (index, (cpu, stack)) in (1..).zip(machine.cpus.iter().skip(1).zip(stacks)) {
-        let known = board.cpus.iter().find(|known| known.mpidr == cpu.mpidr);
-        let how = known.map_or(EnableMethod::Unknown, |known| known.enable);
+    for (index, (cpu, stack)) in (1..).zip(board.cpus.iter().skip(1).zip(stacks)) {
         let result = record(index, cpu.mpidr, *stack)
-            .and_then(|record| start_cpu(how, memory, machine.psci, cpu.mpidr, record));
+            .and_then(|record| start_cpu(cpu, memory, machine.psci, record));
         if let Err(reason) = result {
             log::warn!("CPU {}: {reason}", cpu.mpidr);
         }
@@ -394,15 +379,14 @@ fn record(index: u64, cpu: Mpidr, stack: Pa) -> Result<Pa, &'static str> {
 
 /// Starts one CPU by the method that its node names. Nothing is asked of firmware that is not there.
 fn start_cpu(
-    how: EnableMethod,
+    cpu: &board::Cpu,
     memory: &Memory,
     psci: Option<Psci>,
-    cpu: Mpidr,
     record: Pa,
 ) -> Result<(), &'static str> {
-    match (how, psci) {
+    match (cpu.enable, psci) {
         (EnableMethod::Psci, Some(psci)) => psci
-            .cpu_on(cpu, boot::secondary_entry_point(), record.get())
+            .cpu_on(cpu.mpidr, boot::secondary_entry_point(), record.get())
             .map_err(|_| "the firmware refuses to start it"),
         (EnableMethod::SpinTable { release }, _) => {
             let mailbox = memory.mailbox(release);

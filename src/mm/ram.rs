@@ -62,12 +62,13 @@ impl Ram {
     /// Takes `bytes` bytes aligned to `align` (a power of two) from the smallest piece that holds them, so
     /// that large pieces stay whole for large VMs.
     pub fn take(&mut self, bytes: u64, align: u64) -> Result<Piece, NoRoom> {
-        let chosen = self
-            .free
-            .iter()
-            .enumerate()
-            .filter_map(|(at, piece)| fit(*piece, bytes, align).map(|range| (at, *piece, range)))
-            .min_by_key(|(_, piece, _)| piece.bytes());
+        let mut chosen: Option<(usize, PaRange, PaRange)> = None;
+        for (at, piece) in self.free.iter().enumerate() {
+            let smaller = chosen.is_none_or(|(_, other, _)| piece.bytes() < other.bytes());
+            if let Some(range) = fit(*piece, bytes, align).filter(|_| smaller) {
+                chosen = Some((at, *piece, range));
+            }
+        }
         let Some((at, piece, range)) = chosen else {
             return Err(NoRoom {
                 wanted: bytes,

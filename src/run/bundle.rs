@@ -257,11 +257,12 @@ impl Homes {
     /// One free CPU for each vCPU, of those that the VM may use.
     fn choose(&self, config: &VmConfig) -> Result<Chosen, NotMade> {
         let allowed = config.affinity.unwrap_or(u64::MAX) & !self.taken;
-        let mut free: Chosen = self
-            .machine
-            .online()
-            .filter(|(index, _)| allowed >> index & 1 != 0)
-            .collect();
+        let mut free = Chosen::new();
+        for (index, pcpu) in self.machine.online() {
+            if allowed >> index & 1 != 0 {
+                let _ = free.try_push((index, pcpu));
+            }
+        }
         if free.len() < config.cpus {
             return Err(NotMade::Cpus {
                 wanted: config.cpus,

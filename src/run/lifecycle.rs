@@ -73,15 +73,14 @@ fn fill(vm: &Vm, memory: Memory) -> Result<Entry, LoadError> {
     if memory == Memory::Cleared {
         vm.ram.withdraw();
     }
-    let images = || {
-        let ranges = vm.placement.ranges();
-        ranges.filter_map(|image| vm.ram.pa_of(image))
-    };
-    images().for_each(|image| vm.ram.provide_all(image));
-    // At its ends an image may share a cache line with memory that is kept. Of what the guest has stored there past the
-    // caches, a line from before would know nothing (B2.8).
-    if memory == Memory::Kept {
-        images().for_each(cache::clean_and_invalidate);
+    let images = vm.placement.ranges();
+    for image in images.filter_map(|image| vm.ram.pa_of(image)) {
+        vm.ram.provide_all(image);
+        // At its ends an image may share a cache line with memory that is kept. Of what the guest has stored there past the
+        // caches, a line from before would know nothing (B2.8).
+        if memory == Memory::Kept {
+            cache::clean_and_invalidate(image);
+        }
     }
     let entry = vm.ram.while_stopped(|bytes| {
         fill::fill(

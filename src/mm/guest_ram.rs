@@ -49,18 +49,19 @@ impl GuestRam {
         let mut memory = PoolTables;
         tables.prepare(&mut memory, RAM_BASE.get(), pa.bytes(), BLOCK_LEVEL)?;
         let mut parted = ArrayVec::new();
-        // What is left behind the last whole block is mapped by pages, too.
-        let end = RAM_BASE.get() + pa.bytes();
-        for at in images
-            .flat_map(|image| [image.start().get(), image.end().get()])
-            .chain([end])
-        {
-            if at % BLOCK != 0 {
-                let page = at / PAGE * PAGE;
-                tables.prepare(&mut memory, page, PAGE, PAGE_LEVEL)?;
-                let _ = parted.try_push((at - RAM_BASE.get()) / BLOCK);
+        let mut part = |at: Ipa| {
+            if at.is_aligned(BLOCK) {
+                return Ok(());
             }
+            let _ = parted.try_push((at.get() - RAM_BASE.get()) / BLOCK);
+            tables.prepare(&mut memory, at.align_down(PAGE).get(), PAGE, PAGE_LEVEL)
+        };
+        for image in images {
+            part(image.start())?;
+            part(image.end())?;
         }
+        // What is left behind the last whole block is mapped by pages, too.
+        part(Ipa::new(RAM_BASE.get() + pa.bytes()))?;
         Ok(Self {
             pa,
             parted,

@@ -152,14 +152,19 @@ fn run(board: &mut Board, tree: PaRange) -> ! {
 
 /// Stacks for all CPUs but the first, each with a page below that will not be mapped.
 fn stacks(cpus: usize) -> Result<ArrayVec<Pa, MAX_PCPUS>, pool::Exhausted> {
-    (1..cpus).map(|_| pool::pages(STACK_PAGES + 1)).collect()
+    let mut stacks = ArrayVec::new();
+    for _ in 1..cpus {
+        let _ = stacks.try_push(pool::pages(STACK_PAGES + 1)?);
+    }
+    Ok(stacks)
 }
 
 fn map(board: &Board, tree: PaRange, stacks: &[Pa]) -> Result<Memory, MapFailure> {
     let image = boot::image().ok_or(MapFailure::Image)?;
     let mut loaded: ArrayVec<PaRange, 2> = ArrayVec::new();
-    loaded.extend(whole_pages(tree));
-    loaded.extend(board.initrd.and_then(whole_pages));
+    for blob in [Some(tree), board.initrd] {
+        let _ = blob.and_then(whole_pages).map(|blob| loaded.try_push(blob));
+    }
     let ours = loaded.iter().copied().chain([image]);
     let mailboxes = board::mailboxes(&board.cpus, ours.clone());
     let polled = mailboxes
@@ -167,15 +172,16 @@ fn map(board: &Board, tree: PaRange, stacks: &[Pa]) -> Result<Memory, MapFailure
         .filter_map(|word| board::mailbox_page(*word));
     let holes = ours.chain(polled);
     let free = board::subtract(&board.memory, holes).map_err(|_| MapFailure::Pieces)?;
-    let free: Ranges = free
-        .iter()
-        .filter_map(|piece| pages_within(*piece))
-        .collect();
+    let mut pages = Ranges::new();
+    for piece in &free {
+        let _ = pages_within(*piece).map(|piece| pages.try_push(piece));
+    }
     let mut guards: ArrayVec<Pa, MAX_PCPUS> = ArrayVec::new();
     guards.push(boot::stack_guard());
-    guards.extend(stacks.iter().copied().take(guards.remaining_capacity()));
+    // One CPU of them all has the boot stack.
+    let _ = guards.try_extend_from_slice(stacks);
     let plan = Plan {
-        free: &free,
+        free: &pages,
         loaded: &loaded,
         devices: &devices(board),
         mailboxes: &mailboxes,
@@ -223,7 +229,7 @@ fn devices(board: &Board) -> ArrayVec<PaRange, { el2_map::MAX_DEVICES }> {
     let mut devices = ArrayVec::new();
     let [dist, cpu, hyp] = gic;
     for one in [dist, cpu, hyp, uart, board.rtc, board.bcm2835_pm] {
-        devices.extend(one);
+        let _ = one.map(|one| devices.try_push(one));
     }
     // There are no more of them than there is room.
     let _ = devices.try_extend_from_slice(redists);
@@ -314,12 +320,14 @@ fn gic(found: &board::Gic, memory: &Memory) -> Option<(Gic, Interrupt)> {
             stride,
             maintenance,
         } => {
-            let redists = redists
-                .iter()
-                .filter_map(|region| memory.device(*region))
-                .collect();
+            let mut regions = ArrayVec::new();
+            for region in redists {
+                let _ = memory
+                    .device(*region)
+                    .map(|region| regions.try_push(region));
+            }
             let stride = stride.unwrap_or(REDISTRIBUTOR_STRIDE);
-            let gic = gic::v3::Gic::new(memory.device(*dist)?, redists, stride);
+            let gic = gic::v3::Gic::new(memory.device(*dist)?, regions, stride);
             Some((Gic::V3(gic), *maintenance))
         }
         board::Gic::V2 {

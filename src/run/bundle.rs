@@ -162,6 +162,13 @@ fn make(
     let mut vgic = Vgic::new(gic.version(), config.cpus, gic.priority_bits());
     // The one link of the table; there is room for sixteen.
     let _ = vgic.link(VIRTUAL_TIMER_INTID, super::irq::VIRTUAL_TIMER as u16);
+    let mut targets = ArrayVec::new();
+    for (_, pcpu) in &pcpus {
+        let _ = pcpu
+            .sgi_target
+            .get()
+            .map(|target| targets.try_push(*target));
+    }
     let vm: &'static Vm = pool::place(Vm {
         id,
         placement,
@@ -173,10 +180,7 @@ fn make(
         uart: Mutex::new(Uart::new()),
         rtc: Mutex::new(Rtc::new(time_of_day, timers::seconds())),
         gic,
-        homes: pcpus
-            .iter()
-            .filter_map(|(_, pcpu)| pcpu.sgi_target.get().copied())
-            .collect(),
+        homes: targets,
         ram,
         config,
     })

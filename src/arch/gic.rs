@@ -58,9 +58,7 @@ pub fn reset_virtual_interface() {
     ICH_HCR_EL2.set(0);
     ICH_VMCR_EL2.set(0);
     let bits = ICH_VTR_EL2.read(ICH_VTR_EL2::PREbits);
-    for n in 0..ich_vtr::list_registers(vtr()) {
-        set_list_register(n, 0);
-    }
+    clear_list_registers(ich_vtr::list_registers(vtr()));
     ICH_AP0R0_EL2.set(0);
     ICH_AP1R0_EL2.set(0);
     // PREbits, minus one: above 5 there is a second word, at 7 four (12.4.1).
@@ -77,6 +75,20 @@ pub fn reset_virtual_interface() {
     // A guest that looks at ICC_SRE_EL1 finds the system registers on; it has no others (12.2.22).
     write_reg!("icc_sre_el1", 7);
     isb();
+}
+
+/// Empties the first `count` list registers: all that there are, which is one at least.
+fn clear_list_registers(count: usize) {
+    write_reg!("ich_lr0_el2", 0);
+    macro_rules! table {
+        ($($n:literal)*) => {
+            $(if $n >= count {
+                return;
+            }
+            write_reg!(concat!("ich_lr", $n, "_el2"), 0);)*
+        };
+    }
+    table!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
 }
 
 /// ICH_VTR_EL2: how large the virtual interface is.

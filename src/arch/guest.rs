@@ -4,9 +4,10 @@ use crate::types::Gpr;
 use aarch64_cpu::registers::*;
 use core::mem::offset_of;
 
-/// x0-x30 of a vCPU, as vectors.S lays them out and saves them (see [`GuestRegs::always_has`]), and what the hardened vectors look at.
+/// x0-x30 of a vCPU that runs, as vectors.S lays them out and saves them (see [`GuestRegs::always_has`]), and what the
+/// hardened vectors look at.
 #[repr(C, align(16))]
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct GuestRegs {
     x: [u64; 31],
     hardening: Hardening,
@@ -29,15 +30,16 @@ const _: () = assert!(FRAME_BYTES == 256);
 pub(super) const CALL_OFFSET: usize = offset_of!(GuestRegs, hardening.call);
 pub(super) const LOOPS_OFFSET: usize = offset_of!(GuestRegs, hardening.loops);
 
-impl GuestRegs {
-    /// Zeros, on a CPU that wants `hardening`.
-    pub fn hardened(hardening: Hardening) -> Self {
-        Self {
-            x: [0; 31],
-            hardening,
-        }
-    }
+// vectors.S stores both in one.
+const _: () = assert!(LOOPS_OFFSET == CALL_OFFSET + 4 && CALL_OFFSET.is_multiple_of(8));
 
+impl Hardening {
+    const fn word(self) -> u64 {
+        (self.loops as u64) << 32 | self.call as u64
+    }
+}
+
+impl GuestRegs {
     /// Whether `gpr` is one of those that a handler may change, so that a frame always has it: not x20 to x28, which
     /// vectors.S saves only where they are asked for.
     #[inline(always)]
@@ -123,18 +125,17 @@ pub struct FaultFrame {
 
 const _: () = assert!(offset_of!(FaultFrame, esr) == 256);
 
-/// Runs the guest from ELR_EL2 in the state SPSR_EL2 until a trap handler answers other than 0, and
-/// returns that answer. `state` is what [`with_state`] lends to the handlers meanwhile.
-pub fn enter<T>(regs: &mut GuestRegs, state: &mut T) -> u64 {
+/// Runs the guest from ELR_EL2 in the state SPSR_EL2, with `x0` and zeros in its registers, on a CPU that wants `hardening`,
+/// until a trap handler answers [`Exit::Park`]. `state` is what [`with_state`] lends to the handlers meanwhile.
+pub fn enter<T>(x0: u64, hardening: Hardening, state: &mut T) {
     unsafe extern "C" {
-        fn enter_guest(frame: *mut GuestRegs) -> u64;
+        fn enter_guest(x0: u64, hardening: u64) -> u64;
     }
     TPIDR_EL2.set(core::ptr::from_mut(state) as u64);
-    // SAFETY: (1) the frame is valid and exclusive for the call. (2) The guest's own translation (stage 2)
-    // keeps it out of our memory. (3) vectors.S preserves what the C calling convention wants.
-    let leave = unsafe { enter_guest(regs) };
+    // SAFETY: (1) The guest's own translation (stage 2) keeps it out of our memory. (2) vectors.S preserves what the C
+    // calling convention wants.
+    unsafe { enter_guest(x0, hardening.word()) };
     TPIDR_EL2.set(0);
-    leave
 }
 
 /// Lends the state given to [`enter`] to a trap handler on the same CPU; `None` outside of a guest's run.

@@ -106,7 +106,7 @@
     \harden
     bl      \handler
     cbz     x0, restore_volatile
-    b       leave_volatile
+    b       leave
     end_slot
     .endm
 
@@ -147,7 +147,7 @@ hardened_vectors:
 // to leave; or to go on with all of the frame, in which it has put new values.
 rare:
     cmp     x0, #{PARK}
-    b.eq    leave_volatile
+    b.eq    leave
     cmp     x0, #{WHOLE}
     b.ne    restore
     store_x20_x28
@@ -166,46 +166,34 @@ restore_volatile:
     dsb     nsh                     // no speculation past the ERET (straight-line speculation)
     isb
 
-// extern "C" fn enter_guest(frame: *mut GuestRegs) -> u64
-// ELR_EL2 and SPSR_EL2 say where and how the guest goes on.
+// extern "C" fn enter_guest(x0: u64, hardening: u64) -> u64
+// ELR_EL2 and SPSR_EL2 say where and how the guest begins, with x0 and nothing else in its registers.
     .global enter_guest
 enter_guest:
-    stp     x29, x30, [sp, #-112]!
+    stp     x29, x30, [sp, #-96]!
     mov     x29, sp
     stp     x19, x20, [sp, #16]
     stp     x21, x22, [sp, #32]
     stp     x23, x24, [sp, #48]
     stp     x25, x26, [sp, #64]
     stp     x27, x28, [sp, #80]
-    str     x0, [sp, #96]
     sub     sp, sp, #{FRAME}
-    mov     x1, sp
-    bl      copy_frame
-    b       restore
+    str     x1, [sp, #{CALL}]
+    .irp    n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30
+    mov     x\n, #0
+    .endr
+    eret
+    dsb     nsh
+    isb
 // Out of `enter_guest`, which returns what the handler has answered.
-leave_volatile:
-    store_x20_x28
 leave:
-    mov     x19, x0
-    mov     x0, sp
-    ldr     x1, [sp, #({FRAME} + 96)]
-    bl      copy_frame
-    mov     x0, x19
     add     sp, sp, #{FRAME}
     ldp     x19, x20, [sp, #16]
     ldp     x21, x22, [sp, #32]
     ldp     x23, x24, [sp, #48]
     ldp     x25, x26, [sp, #64]
     ldp     x27, x28, [sp, #80]
-    ldp     x29, x30, [sp], #112
-    ret
-// Copies a frame from x0 to x1.
-copy_frame:
-    mov     x2, #{FRAME}
-1:  ldp     x3, x4, [x0], #16
-    stp     x3, x4, [x1], #16
-    subs    x2, x2, #16
-    b.ne    1b
+    ldp     x29, x30, [sp], #96
     ret
 
 // An exception taken from EL2 itself. The stack may be the reason, so a stack kept for this is

@@ -235,6 +235,8 @@ impl Power {
     /// for their entries.
     #[must_use]
     pub fn parked(&self, who: VcpuId) -> Option<StopEvent> {
+        // Whoever stops the VM kicks the pCPU afterwards, which asks again.
+        self.stopping()?;
         let mut guarded = self.guarded.lock();
         let event = self.stopping()?;
         if guarded.parked.contains(who) {

@@ -7,7 +7,7 @@ use super::{
     serial, timers,
 };
 use crate::{
-    arch::{cache, crc32::crc32, el1, guest::GuestRegs, mmu},
+    arch::{cache, crc32::crc32, el1, mmu},
     config::{
         bundle::{Bundle, ConfigError, Resources},
         vm::VmConfig,
@@ -285,7 +285,7 @@ impl Homes {
             let vcpu = pool::place(Vcpu {
                 id: VcpuId::new(id),
                 vm,
-                regs: GuestRegs::hardened(self.machine.hardening(pcpu)),
+                hardening: self.machine.hardening(pcpu),
                 list_regs: ListRegs::new(vm.gic.list_registers()),
                 physical_timer: Timer::new(),
                 settle_at: None,

@@ -7,7 +7,7 @@ use crate::{
     hw::gic::{Gic, Taken},
     spec::{
         gic::{SgiRegister, SgiRequest, ich_hcr},
-        machine::{SPI_BASE, VIRTUAL_TIMER_INTID},
+        machine::{PHYSICAL_TIMER_INTID, SPI_BASE, VIRTUAL_TIMER_INTID},
     },
     sync::MutexGuard,
     types::{Abort, Access, VcpuSet},
@@ -38,14 +38,16 @@ pub fn on_irq(vcpu: &mut Vcpu) -> Exit {
     }
 }
 
-/// Handles all interrupts that are pending while the guest does not run.
+/// Handles all interrupts that are pending while the guest does not run. What others have sent the vCPU is looked at
+/// afterwards: it begins, or it has to [`refresh`] before its CPU sleeps.
 pub fn drain(vcpu: &mut Vcpu) {
     loop {
         let taken = vcpu.vm.gic.acknowledge();
-        if SPECIAL.contains(&taken.intid) {
-            return;
+        match taken.intid {
+            vm::KICK => finish(vcpu.vm.gic, taken),
+            intid if SPECIAL.contains(&intid) => return,
+            _ => handle(vcpu, taken),
         }
-        handle(vcpu, taken);
     }
 }
 
@@ -118,6 +120,25 @@ pub fn set_line(vcpu: &mut Vcpu, intid: u32, level: bool) {
     }
     let mut vgic = vcpu.vm.vgic.lock();
     let kick = vgic.set_line(intid, vcpu.id, level);
+    if !kick.is_empty() {
+        settle(vcpu, vgic, kick);
+    }
+}
+
+/// The lines of the vCPU's timers: the physical one's is at `physical`, the virtual one's has fallen unless it `is_up`. Mostly
+/// there is nothing new.
+pub fn set_timer_lines(vcpu: &mut Vcpu, physical: bool, is_up: bool) {
+    if physical {
+        set_line(vcpu, PHYSICAL_TIMER_INTID, true);
+    }
+    let mut vgic = vcpu.vm.vgic.lock_in_line();
+    let mut kick = VcpuSet::EMPTY;
+    if !physical {
+        kick = vgic.set_line(PHYSICAL_TIMER_INTID, vcpu.id, false);
+    }
+    if !is_up {
+        kick = kick.union(vgic.set_line(VIRTUAL_TIMER_INTID, vcpu.id, false));
+    }
     if !kick.is_empty() {
         settle(vcpu, vgic, kick);
     }
@@ -210,8 +231,8 @@ fn fold(vcpu: &mut Vcpu, vgic: &mut Vgic) -> VcpuSet {
 pub fn begin(vcpu: &mut Vcpu) {
     let gic = vcpu.vm.gic;
     gic.reset_virtual_interface();
-    vcpu.list_regs = ListRegs::new(gic.list_registers());
-    refresh(vcpu);
+    vcpu.list_regs.renew();
+    refresh_lists(vcpu);
 }
 
 /// The virtual interface of a vCPU that wakes without state: what its list registers held goes to the distributor,
@@ -221,6 +242,7 @@ pub fn resume(vcpu: &mut Vcpu) {
     let kick = fold(vcpu, &mut vm.vgic.lock());
     vcpu.vm.kick(kick.without(vcpu.id));
     begin(vcpu);
+    timers::update(vcpu);
 }
 
 /// Takes back what the vCPU's list registers hold, when it leaves the guest for good: nobody may wait for it,

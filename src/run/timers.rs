@@ -2,12 +2,7 @@
 //! vCPU looks after, and the console after lines of this vCPU. All stand on the hypervisor timer (CNTHP).
 
 use super::{irq, serial};
-use crate::{
-    arch::el1,
-    spec::machine::{PHYSICAL_TIMER_INTID, RTC_INTID, VIRTUAL_TIMER_INTID},
-    types::VcpuId,
-    vm::Vcpu,
-};
+use crate::{arch::el1, spec::machine::RTC_INTID, types::VcpuId, vm::Vcpu};
 
 /// The vCPU that looks after the RTC's alarm.
 pub const RTC_KEEPER: VcpuId = VcpuId::new(0);
@@ -40,11 +35,8 @@ pub fn update(vcpu: &mut Vcpu) {
     let now = el1::counter();
     let line = vcpu.physical_timer.line(now);
     let virtual_line = el1::cntv_ctl() & CNTV_LINE == ENABLE | ISTATUS;
-    irq::set_line(vcpu, PHYSICAL_TIMER_INTID, line);
     // The guest may have moved or masked its virtual timer without taking the interrupt.
-    if !virtual_line {
-        irq::set_line(vcpu, VIRTUAL_TIMER_INTID, false);
-    }
+    irq::set_timer_lines(vcpu, line, virtual_line);
     // While the line is up there is nothing to wait for but the guest.
     let timer = vcpu.physical_timer.deadline().filter(|_| !line);
     let rtc = match vcpu.id {

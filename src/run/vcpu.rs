@@ -30,12 +30,13 @@ pub fn run(vcpu: &mut Vcpu) -> ! {
             lifecycle::finish(vm, event);
         } else if let Some(entry) = vm.firmware.power.take_entry(vcpu.id) {
             start(vcpu, entry);
-            enter(vcpu);
+            guest::enter(entry.context, vcpu.hardening, vcpu);
             stop(vcpu);
             if vm.firmware.power.cpu_off(vcpu.id) {
                 vm.kick(vm.firmware.power.all().without(vcpu.id));
             }
         } else {
+            irq::refresh(vcpu);
             arch::wait_for_interrupt();
         }
     }
@@ -43,24 +44,27 @@ pub fn run(vcpu: &mut Vcpu) -> ! {
 
 /// Gives the vCPU the state of a CPU that has just been turned on (DEN0022F.b, initial state of a core).
 fn start(vcpu: &mut Vcpu, entry: Entry) {
+    // Its timers are silent since it stopped. The alarm that it looks after may be another one since it last slept.
     el1::reset_virtual_timer();
+    if vcpu.id == timers::RTC_KEEPER {
+        timers::update(vcpu);
+    }
     irq::begin(vcpu);
-    reset(&mut vcpu.regs, entry);
+    begin_at(entry);
 }
 
-/// Has the guest begin at `entry` with nothing in its registers but what DEN0022F.b 6.4 wants. Its timers and its
-/// interrupt controller are not touched.
-pub fn reset(regs: &mut GuestRegs, entry: Entry) {
+/// Has the guest begin at `entry` with no state but what DEN0022F.b 6.4 wants; its registers are the caller's business. Its
+/// timers and its interrupt controller are not touched.
+fn begin_at(entry: Entry) {
     el1::reset(entry.big_endian);
-    regs.clear();
-    regs.set(Gpr::from_field(0), entry.context);
     guest::set_return(entry.pc, el1::START_PSTATE);
 }
 
-fn enter(vcpu: &mut Vcpu) {
-    let mut regs = vcpu.regs.clone();
-    guest::enter(&mut regs, vcpu);
-    vcpu.regs = regs;
+/// The same for a vCPU whose registers stand in `regs`.
+pub fn reset(regs: &mut GuestRegs, entry: Entry) {
+    begin_at(entry);
+    regs.clear();
+    regs.set(Gpr::from_field(0), entry.context);
 }
 
 /// Takes back what the vCPU holds of the hardware: its timers are silenced and its interrupts are deactivated. Nobody

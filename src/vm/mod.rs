@@ -1,7 +1,7 @@
 //! A virtual machine: what its vCPUs share, and what each of them has for itself.
 
 use crate::{
-    arch::guest::GuestRegs,
+    arch::guest::Hardening,
     config::vm::VmConfig,
     emul::{
         firmware::Firmware,
@@ -100,8 +100,8 @@ pub struct Vcpu {
     pub id: VcpuId,
     /// Of which VM.
     pub vm: &'static Vm,
-    /// x0-x30 while it does not run.
-    pub regs: GuestRegs,
+    /// What its board CPU wants to be done at exits.
+    pub hardening: Hardening,
     /// Image of the list registers.
     pub list_regs: ListRegs,
     /// The emulated EL1 physical timer.

@@ -88,6 +88,18 @@ impl ListRegs {
         lrs
     }
 
+    /// As [`ListRegs::new`], on a board CPU whose list registers are empty already.
+    pub fn renew(&mut self) {
+        self.lr = [0; MAX_LRS];
+        self.used = 0;
+        self.stale = 0;
+        self.fresh = true;
+        self.dirty = 0;
+        self.eoi_count = 0;
+        self.hcr = ich_hcr::EN;
+        self.release.clear();
+    }
+
     /// The vCPU, whose list registers are folded, moves to a board CPU that has `count` of them,
     /// holding something else yet: all are to be written.
     pub const fn move_to(&mut self, count: usize) {
@@ -182,8 +194,15 @@ impl Vgic {
         self.outdated = self.outdated.without(who);
         let eoi_count = core::mem::take(&mut lrs.eoi_count);
         if core::mem::take(&mut lrs.fresh) {
-            let recalled = self.recall(who);
-            return self.owners_of(who, recalled).without(who);
+            let listed =
+                cpu.private.listed | cpu.home.iter().skip(1).fold(0, |all, home| all | home);
+            if listed == 0 {
+                return VcpuSet::EMPTY;
+            }
+            return match self.recall(who) {
+                [0, 0, 0, 0] => VcpuSet::EMPTY,
+                recalled => self.owners_of(who, recalled).without(who),
+            };
         }
         // Once folded, EOIcount has been seen, although the register still says so.
         if lrs.used == 0 {
@@ -246,7 +265,8 @@ impl Vgic {
         };
         let groups = self.groups;
         let mut slot = 0;
-        for (word, &chosen) in chosen.iter().enumerate() {
+        let banks = if found.count == 0 { 0 } else { BANKS };
+        for (word, &chosen) in chosen.iter().enumerate().take(banks) {
             if chosen != 0
                 && let Some(view) = &mut self.view(who, word)
             {

@@ -87,6 +87,8 @@ pub struct Vgic {
     spis: [Bank; BANKS - 1],
     /// GICD_IROUTER of each SPI; of a GICv2, GICD_ITARGETSR.
     routes: [u64; SPIS],
+    /// The SPIs whose route is 1 of N, a bit each.
+    one_of_n: u128,
     /// vCPUs that may still run with what a write to GICD_CTLR or GICD_ICENABLER took away.
     outdated: VcpuSet,
     /// Virtual INTIDs and the physical ones behind them.
@@ -171,6 +173,7 @@ impl Vgic {
             cpus: [const { Cpu::RESET }; MAX_VCPUS],
             spis: [const { Bank::RESET }; BANKS - 1],
             routes: [0; SPIS],
+            one_of_n: 0,
             outdated: VcpuSet::EMPTY,
             links: ArrayVec::new_const(),
         };
@@ -213,6 +216,7 @@ impl Vgic {
         }
         self.spis.iter_mut().for_each(|b| b.reset(Bank::RESET));
         self.routes = [0; SPIS];
+        self.one_of_n = 0;
         self.route_as_after_reset();
         self.ctlr = 0;
         self.groups = Groups::new(false, false);
@@ -233,8 +237,11 @@ impl Vgic {
         cpu.requests = Requests::NONE;
         self.outdated = self.outdated.without(vcpu);
         let recalled = self.recall(vcpu);
-        self.resolve_one_of_n()
-            .union(self.owners_of(vcpu, recalled))
+        let kick = self.resolve_one_of_n();
+        match recalled {
+            [0, 0, 0, 0] => kick,
+            _ => kick.union(self.owners_of(vcpu, recalled)),
+        }
     }
 
     /// Takes back what list registers of `vcpu` hold that nobody will read any more; which it was.
@@ -246,11 +253,15 @@ impl Vgic {
         };
         let [own, shared @ ..] = &mut recalled;
         *own = private.listed;
-        private.recall(*own);
+        if *own != 0 {
+            private.recall(*own);
+        }
         for ((bank, home), recalled) in self.spis.iter_mut().zip(&mut home[1..]).zip(shared) {
-            *recalled = bank.listed & *home;
-            bank.recall(*recalled);
-            *home &= bank.active;
+            if *home != 0 {
+                *recalled = bank.listed & *home;
+                bank.recall(*recalled);
+                *home &= bank.active;
+            }
         }
         recalled
     }
@@ -261,14 +272,16 @@ impl Vgic {
         if intid < 16 {
             return VcpuSet::EMPTY;
         }
-        self.change(
-            At {
-                who: vcpu,
-                vcpu,
-                word,
-            },
-            |bank| bank.drive(bit, level),
-        )
+        let at = At {
+            who: vcpu,
+            vcpu,
+            word,
+        };
+        let changed = self.bank_mut(at).map_or(0, |bank| bank.drive(bit, level));
+        match changed {
+            0 => VcpuSet::EMPTY,
+            _ => self.owners(at, changed),
+        }
     }
 
     /// The guest wrote an SGI request register (IHI0069H 12.2); whom to kick.

@@ -29,6 +29,11 @@ impl Vgic {
             return VcpuSet::EMPTY;
         };
         *slot = route;
+        let bit = 1 << (intid % INTIDS);
+        self.one_of_n &= !bit;
+        if self.version == GicVersion::V3 && route & gicd::IROUTER_IRM != 0 {
+            self.one_of_n |= bit;
+        }
         self.resolve(at, intid, route)
     }
 
@@ -52,22 +57,17 @@ impl Vgic {
 
     /// A redistributor woke or fell asleep: 1 of N may mean another one now.
     pub(super) fn resolve_one_of_n(&mut self) -> VcpuSet {
-        let mut kick = VcpuSet::EMPTY;
-        if self.version == GicVersion::V2 {
-            return kick;
-        }
         let at = At {
             who: VcpuId::new(0),
             vcpu: VcpuId::new(0),
             word: 0,
         };
-        for intid in SPI_BASE..INTIDS {
-            match self.route(intid) {
-                route if route & gicd::IROUTER_IRM != 0 => {
-                    kick = kick.union(self.resolve(at, intid, route))
-                }
-                _ => {}
-            }
+        let mut kick = VcpuSet::EMPTY;
+        let mut left = self.one_of_n;
+        while left != 0 {
+            let intid = left.trailing_zeros();
+            left &= left - 1;
+            kick = kick.union(self.resolve(at, intid, self.route(intid)));
         }
         kick
     }

@@ -62,11 +62,7 @@ impl<'a> Tree<'a> {
     /// The root node; its name is empty.
     pub fn root(&self) -> Node<'_, 'a> {
         let name = self.blocks.root;
-        Node {
-            tree: self,
-            name,
-            body: name + 1,
-        }
+        Node { tree: self, name }
     }
 
     /// The node at an absolute path such as `/cpus/cpu@1`. A step without a unit address also finds

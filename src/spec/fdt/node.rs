@@ -8,9 +8,8 @@ use core::fmt;
 #[derive(Clone, Copy)]
 pub struct Node<'t, 'a> {
     pub(super) tree: &'t Tree<'a>,
-    /// Where in the structure block its name is, and what follows that.
+    /// Where in the structure block its name is.
     pub(super) name: usize,
-    pub(super) body: usize,
 }
 
 /// How well a node answers to a name.
@@ -54,6 +53,13 @@ impl<'t, 'a> Node<'t, 'a> {
     fn name_and_on(self) -> &'a [u8] {
         let words = self.tree.blocks.structs.get(self.name..);
         words.unwrap_or_default().as_flattened()
+    }
+
+    /// Where in the structure block its properties begin.
+    pub(super) fn body(self) -> usize {
+        let name = self.name_and_on();
+        let length = name.iter().position(|byte| *byte == 0).unwrap_or(0);
+        self.name + length / 4 + 1
     }
 
     /// Its name without the unit address, `cpu`.

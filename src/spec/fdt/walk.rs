@@ -74,7 +74,6 @@ impl<'t, 'a> Walk<'t, 'a> {
                     return Some(Step::Node(Node {
                         tree: self.tree,
                         name,
-                        body: self.at,
                     }));
                 }
                 _ => return None,
@@ -148,7 +147,7 @@ impl<'t, 'a> Children<'t, 'a> {
     pub(super) fn new(parent: Node<'t, 'a>) -> Self {
         Self(Walk {
             tree: parent.tree,
-            at: parent.body,
+            at: parent.body(),
             depth: 0,
         })
     }
@@ -176,7 +175,7 @@ impl<'t, 'a> Properties<'t, 'a> {
     pub(super) fn new(node: Node<'t, 'a>) -> Self {
         Self(Walk {
             tree: node.tree,
-            at: node.body,
+            at: node.body(),
             depth: 0,
         })
     }

@@ -52,13 +52,15 @@ impl RegCells {
 
     /// The cells of one entry, without what does not fit.
     fn entry(self, address: u64, size: u64) -> ArrayVec<u32, 4> {
-        [(self.address, address), (self.size, size)]
-            .into_iter()
-            .flat_map(|(cells, value)| {
-                let upper = (cells == CellCount::Two).then_some((value >> 32) as u32);
-                upper.into_iter().chain([value as u32])
-            })
-            .collect()
+        let mut entry = ArrayVec::new();
+        for (cells, value) in [(self.address, address), (self.size, size)] {
+            // There is room for two of two.
+            if cells == CellCount::Two {
+                let _ = entry.try_push((value >> 32) as u32);
+            }
+            let _ = entry.try_push(value as u32);
+        }
+        entry
     }
 }
 

@@ -1,6 +1,9 @@
 //! Walks along the structure block, which has been checked.
 
-use super::{Node, Path, Property, Tree, check};
+use super::{
+    Node, Path, Property, Tree,
+    check::{self, Blocks},
+};
 
 /// The last bytes of the tokens: the check has seen that the others are 0.
 const BEGIN_NODE: u8 = check::BEGIN_NODE as u8;
@@ -42,6 +45,18 @@ struct Words<'a> {
 
 impl<'a> Words<'a> {
     #[inline(always)]
+    fn new(bytes: [u8; 4], name: [u8; 4], rest: &'a [[u8; 4]]) -> Self {
+        let bytes = u32::from_be_bytes(bytes) as usize;
+        Self { bytes, name, rest }
+    }
+
+    /// How many there are, the token included.
+    #[inline(always)]
+    fn length(&self) -> usize {
+        3 + self.bytes.div_ceil(4)
+    }
+
+    #[inline(always)]
     fn read(self, strings: &'a [u8]) -> Option<Property<'a>> {
         Some(Property {
             name: strings.get(u32::from_be_bytes(self.name) as usize..)?,
@@ -56,10 +71,9 @@ impl<'t, 'a> Walk<'t, 'a> {
         loop {
             match self.tree.blocks.structs.get(self.at..)? {
                 [[.., PROP], bytes, name, rest @ ..] => {
-                    let bytes = u32::from_be_bytes(*bytes) as usize;
-                    let name = *name;
-                    self.at += 3 + bytes.div_ceil(4);
-                    return Some(Step::Property(Words { bytes, name, rest }));
+                    let words = Words::new(*bytes, *name, rest);
+                    self.at += words.length();
+                    return Some(Step::Property(words));
                 }
                 [[.., NOP], ..] => self.at += 1,
                 [[.., END_NODE], ..] if self.depth > 0 => {
@@ -169,15 +183,17 @@ impl<'t, 'a> Iterator for Children<'t, 'a> {
 
 /// The properties of a node.
 #[derive(Clone)]
-pub struct Properties<'t, 'a>(Walk<'t, 'a>);
+pub struct Properties<'t, 'a> {
+    blocks: &'t Blocks<'a>,
+    at: usize,
+}
 
 impl<'t, 'a> Properties<'t, 'a> {
     pub(super) fn new(node: Node<'t, 'a>) -> Self {
-        Self(Walk {
-            tree: node.tree,
+        Self {
+            blocks: &node.tree.blocks,
             at: node.body(),
-            depth: 0,
-        })
+        }
     }
 
     /// The next one of that name.
@@ -193,9 +209,16 @@ impl<'t, 'a> Properties<'t, 'a> {
 
     #[inline(always)]
     fn step(&mut self) -> Option<Property<'a>> {
-        match self.0.step()? {
-            Step::Property(words) => words.read(self.0.tree.blocks.strings),
-            Step::Node(_) => None,
+        loop {
+            match self.blocks.structs.get(self.at..)? {
+                [[.., PROP], bytes, name, rest @ ..] => {
+                    let words = Words::new(*bytes, *name, rest);
+                    self.at += words.length();
+                    return words.read(self.blocks.strings);
+                }
+                [[.., NOP], ..] => self.at += 1,
+                _ => return None,
+            }
         }
     }
 }

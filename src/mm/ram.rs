@@ -49,8 +49,9 @@ impl Ram {
     /// [`MAX_PIECES`] are not used.
     #[cfg(any(test, target_os = "none"))]
     pub(super) fn new(free: &[PaRange]) -> Self {
+        let free = free.get(..MAX_PIECES).unwrap_or(free);
         Self {
-            free: free.iter().copied().take(MAX_PIECES).collect(),
+            free: free.try_into().unwrap_or_default(),
         }
     }
 

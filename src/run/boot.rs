@@ -280,6 +280,10 @@ fn machine(board: &Board, memory: &Memory, port: Port) -> Option<&'static Machin
     let (gic, maintenance) = gic(&board.gic, memory)?;
     gic.init_distributor();
     let uart_interrupt = board.uart.as_ref().and_then(|uart| uart.interrupt);
+    let mut cpus = ArrayVec::new();
+    for cpu in &board.cpus {
+        let _ = cpus.try_push(Pcpu::new(cpu.mpidr));
+    }
     let machine = machine::set(Machine {
         gic,
         maintenance: maintenance.intid,
@@ -298,7 +302,7 @@ fn machine(board: &Board, memory: &Memory, port: Port) -> Option<&'static Machin
             .and_then(|registers| memory.device(registers))
             .map(PowerManager::new),
         smccc: smccc(board),
-        cpus: board.cpus.iter().map(|cpu| Pcpu::new(cpu.mpidr)).collect(),
+        cpus,
         vms: Once::new(),
     });
     join(machine, 0);

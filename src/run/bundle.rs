@@ -80,7 +80,7 @@ pub fn start(initrd: Option<&'static mut [u8]>, ram: &mut Ram, machine: &'static
                     false => State::On,
                 };
                 lifecycle::enrol(found.name, Some(id), state);
-                vms.extend([vm].into_iter().take(vms.remaining_capacity()));
+                let _ = vms.try_push(vm);
             }
             Err(reason) => {
                 serial::print(format_args!(

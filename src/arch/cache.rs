@@ -73,7 +73,8 @@ pub fn invalidate_instructions() {
 }
 
 /// Zeroes `memory` in the caches and behind them, as filling and [cleaning](clean_and_invalidate) it would: by DC ZVA where that is
-/// permitted and takes one line, of which the maintenance comes after the stores (D7.5.9).
+/// permitted and takes one line. To one line, maintenance comes in program order after stores (Arm ARM, "Ordering and completion of data
+/// and instruction cache instructions").
 pub fn zero(memory: &mut [u8]) {
     let step = line();
     let head = memory.as_ptr().align_offset(step as usize);

@@ -256,6 +256,20 @@ impl Vgic {
     pub fn fill(&mut self, who: VcpuId, lrs: &mut ListRegs) -> VcpuSet {
         let kick = self.fold(who, lrs);
         let found = self.candidates(who);
+        let hcr = match found.count == 0 && !found.released && lrs.stale == 0 {
+            true => 0,
+            false => self.list(who, lrs, &found),
+        };
+        lrs.hcr = ich_hcr::EN | hcr;
+        if self.vcpus > 1 {
+            lrs.hcr |= ich_hcr::TDIR;
+        }
+        kick
+    }
+
+    /// Puts what was found into list registers, as far as they go; what to be told of meanwhile: bits of ICH_HCR_EL2.
+    #[inline(never)]
+    fn list(&mut self, who: VcpuId, lrs: &mut ListRegs, found: &Candidates) -> u64 {
         if found.released {
             self.collect_released(who, lrs);
         }
@@ -265,8 +279,7 @@ impl Vgic {
         };
         let groups = self.groups;
         let mut slot = 0;
-        let banks = if found.count == 0 { 0 } else { BANKS };
-        for (word, &chosen) in chosen.iter().enumerate().take(banks) {
+        for (word, &chosen) in chosen.iter().enumerate() {
             if chosen != 0
                 && let Some(view) = &mut self.view(who, word)
             {
@@ -281,11 +294,7 @@ impl Vgic {
         }
         lrs.used = slot;
         lrs.stale = slot;
-        lrs.hcr = ich_hcr::EN | hcr;
-        if self.vcpus > 1 {
-            lrs.hcr |= ich_hcr::TDIR;
-        }
-        kick
+        hcr
     }
 
     /// The input line of one of `who`'s own interrupts is at `level`. As [`Vgic::set_line`], but what the vCPU is to do

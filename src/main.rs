@@ -43,11 +43,16 @@ mod entry {
         unsafe { with_state(handler) }.unwrap_or(Exit::Park) as u64
     }
 
-    /// A synchronous exception from the guest. Unless the frame `is_whole`, x20 to x28 are not in it; the answer may be
-    /// that they are needed.
+    /// A synchronous exception from the guest. x20 to x28 are not in the frame; the answer may be that they are needed.
     #[unsafe(no_mangle)]
-    extern "C" fn bulkhead_on_sync(regs: &mut GuestRegs, is_whole: bool) -> u64 {
-        with_vcpu(|vcpu| run::exit::on_sync(vcpu, regs, is_whole))
+    extern "C" fn bulkhead_on_sync(regs: &mut GuestRegs) -> u64 {
+        with_vcpu(|vcpu| run::exit::on_sync(vcpu, regs))
+    }
+
+    /// The same exception again, with the whole frame.
+    #[unsafe(no_mangle)]
+    extern "C" fn bulkhead_on_sync_whole(regs: &mut GuestRegs) -> u64 {
+        with_vcpu(|vcpu| run::exit::on_sync_whole(vcpu, regs))
     }
 
     /// An interrupt while the guest ran.

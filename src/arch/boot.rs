@@ -15,7 +15,8 @@ use core::{
 unsafe extern "C" {
     fn bulkhead_main(device_tree: u64, el: u64) -> !;
     fn bulkhead_secondary(pcpu: u64) -> !;
-    fn bulkhead_on_sync(regs: &mut super::guest::GuestRegs, is_whole: bool) -> u64;
+    fn bulkhead_on_sync(regs: &mut super::guest::GuestRegs) -> u64;
+    fn bulkhead_on_sync_whole(regs: &mut super::guest::GuestRegs) -> u64;
     fn bulkhead_on_irq() -> u64;
     fn bulkhead_on_serror() -> u64;
     fn bulkhead_on_fault(frame: &mut super::guest::FaultFrame);
@@ -37,6 +38,7 @@ global_asm!(
 global_asm!(
     include_str!("vectors.S"),
     on_sync = sym bulkhead_on_sync,
+    on_sync_whole = sym bulkhead_on_sync_whole,
     on_irq = sym bulkhead_on_irq,
     on_serror = sym bulkhead_on_serror,
     on_fault = sym bulkhead_on_fault,

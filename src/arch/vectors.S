@@ -93,7 +93,6 @@
     save_volatile
     \harden
     mov     x0, sp
-    mov     w1, #0                  // the frame is not whole
     bl      {on_sync}
     cbz     x0, restore_volatile
     b       rare
@@ -152,8 +151,7 @@ rare:
     b.ne    restore
     store_x20_x28
     mov     x0, sp
-    mov     w1, #1
-    bl      {on_sync}
+    bl      {on_sync_whole}
     cmp     x0, #{PARK}
     b.eq    leave
 restore:

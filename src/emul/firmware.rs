@@ -3,12 +3,14 @@
 use super::{
     fw_registers::Registers,
     power::{Entry, Power, StopEvent},
+    smccc,
     trng::Request,
 };
 use crate::{
     spec::{
         psci::{CallSet, Constants, FunctionSet, LegacyIds},
         services::Call,
+        smccc::FunctionId,
     },
     sync::atomic::{AtomicBool, Ordering},
     types::{IpaRange, PsciVersion, VcpuId},
@@ -23,6 +25,10 @@ pub struct Firmware {
     pub(super) calls: CallSet,
     /// What some of them always answer.
     pub(super) constants: Constants,
+    /// Whose calls there are besides PSCI's, a bit for each owner.
+    pub(super) owners: u64,
+    /// What SMCCC_VERSION is called by, unless that may be an id of PSCI 0.1.
+    pub(super) version_id: Option<FunctionId>,
     /// The PSCI ids of a 0.1 VM.
     pub(super) legacy: LegacyIds,
     /// Where an entry point may be.
@@ -54,6 +60,8 @@ impl Firmware {
             version,
             constants: Constants::of(version, &calls),
             calls,
+            owners: smccc::owners(version),
+            version_id: smccc::version_id(version),
             legacy: psci.legacy,
             ram,
             protected: AtomicBool::new(false),

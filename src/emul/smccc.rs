@@ -45,22 +45,36 @@ pub fn answer(firmware: &Firmware, x: &[u64; 4]) -> Option<u64> {
 /// [`answer`] to an id that is not in PSCI's range: whose owner has no calls, nobody answers.
 #[inline(always)]
 fn answer_others(firmware: &Firmware, id: FunctionId) -> Option<u64> {
-    if firmware.version == PsciVersion::V0_1 {
-        None
-    } else if id == smccc::VERSION {
-        Some(smccc::SUPPORTED_VERSION.into())
-    } else if OWNERS >> id.owner() & 1 == 0 {
+    if firmware.owners >> id.owner() & 1 == 0 {
         Some(Error::NotSupported.x0())
+    } else if Some(id) == firmware.version_id {
+        Some(smccc::SUPPORTED_VERSION.into())
     } else {
         None
     }
 }
 
-/// Owners of the calls in [`services::TABLE`], one bit each.
-const OWNERS: u64 = 1 << owner::ARCH
-    | 1 << owner::STANDARD_SECURE
-    | 1 << owner::STANDARD_HYPERVISOR
-    | 1 << owner::VENDOR_HYPERVISOR;
+/// Owners of calls to a VM with this revision of PSCI, a bit each: those in [`services::TABLE`]. Ids of PSCI 0.1 may be
+/// anybody's.
+pub(super) const fn owners(version: PsciVersion) -> u64 {
+    match version {
+        PsciVersion::V0_1 => u64::MAX,
+        _ => {
+            1 << owner::ARCH
+                | 1 << owner::STANDARD_SECURE
+                | 1 << owner::STANDARD_HYPERVISOR
+                | 1 << owner::VENDOR_HYPERVISOR
+        }
+    }
+}
+
+/// The id that SMCCC_VERSION has for certain in a VM with this revision of PSCI.
+pub(super) const fn version_id(version: PsciVersion) -> Option<FunctionId> {
+    match version {
+        PsciVersion::V0_1 => None,
+        _ => Some(smccc::VERSION),
+    }
+}
 
 /// Answers `hvc #imm` or `smc #imm` with these x0-x3.
 ///

@@ -24,12 +24,18 @@ use crate::{
 /// A synchronous exception from the guest. What is frequent and short comes first, and makes do with the registers that
 /// are saved at once; the rest wants the frame to be whole.
 #[inline(always)]
-pub fn on_sync(vcpu: &mut Vcpu, regs: &mut GuestRegs, is_whole: bool) -> Exit {
+pub fn on_sync(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
     let syndrome = guest::syndrome();
     match answers(vcpu, regs, syndrome) {
         true => Exit::Resume,
-        false => on_trap(vcpu, regs, syndrome, is_whole),
+        false => on_trap(vcpu, regs, syndrome, false),
     }
+}
+
+/// The same exception again, for a handler that wanted the whole frame.
+#[inline(always)]
+pub fn on_sync_whole(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
+    on_trap(vcpu, regs, guest::syndrome(), true)
 }
 
 /// Whether it was a firmware call that is only a question, which is answered here: in registers, the shortest of all traps.
@@ -43,7 +49,7 @@ fn answers(vcpu: &Vcpu, regs: &mut GuestRegs, syndrome: u64) -> bool {
     };
     regs.set_result(x0);
     // The return address of an HVC is behind it already.
-    if syndrome != esr::HVC_0 {
+    if syndrome & esr::HVC_OR_SMC != 0 {
         skip();
     }
     true

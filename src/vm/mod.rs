@@ -26,8 +26,18 @@ pub const KICK: u32 = 0;
 /// The vCPU that a VM starts with.
 pub const BOOT_VCPU: VcpuId = VcpuId::new(0);
 
-/// What the vCPUs of a VM share. Immutable but for what stands behind locks.
+/// What the vCPUs of a VM share. Immutable but for what stands behind locks. In the order in which exits ask for it: what
+/// comes first is in reach of one instruction.
+#[repr(C)]
 pub struct Vm {
+    /// PSCI and SMCCC, with every vCPU's power state.
+    pub firmware: Firmware,
+    /// The board's interrupt controller.
+    pub gic: &'static Gic,
+    /// The interrupt controller.
+    pub vgic: Mutex<Vgic>,
+    /// The PL011.
+    pub uart: Mutex<Uart>,
     /// Position in the bundle.
     pub id: VmId,
     /// What the bundle says.
@@ -40,18 +50,10 @@ pub struct Vm {
     pub vttbr: u64,
     /// CNTVOFF_EL2: the virtual counter starts at 0 with the VM.
     pub counter_offset: u64,
-    /// PSCI and SMCCC, with every vCPU's power state.
-    pub firmware: Firmware,
     /// The stolen time of its vCPUs, which the guest reads.
     pub stolen: &'static Records,
-    /// The interrupt controller.
-    pub vgic: Mutex<Vgic>,
-    /// The PL011.
-    pub uart: Mutex<Uart>,
     /// The PL031.
     pub rtc: Mutex<Rtc>,
-    /// The board's interrupt controller.
-    pub gic: &'static Gic,
     /// The board CPU of each vCPU.
     pub homes: ArrayVec<SgiTarget, MAX_VCPUS>,
 }

@@ -73,26 +73,27 @@ pub const MAX_LINKS: usize = 16;
 /// The most vCPUs that a GICv2 knows (IHI0048B 4.3.12).
 pub const MAX_VCPUS_V2: usize = 8;
 
-/// A VM's interrupt controller.
+/// A VM's interrupt controller. What exits ask for comes first, in reach of one instruction.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Vgic {
     version: GicVersion,
-    vcpus: usize,
     /// The implemented bits of a priority.
     priority_mask: u8,
     /// GICD_CTLR's EnableGrp0 and EnableGrp1.
     ctlr: u32,
+    vcpus: usize,
     groups: Groups,
-    cpus: [Cpu; MAX_VCPUS],
-    spis: [Bank; BANKS - 1],
-    /// GICD_IROUTER of each SPI; of a GICv2, GICD_ITARGETSR.
-    routes: [u64; SPIS],
-    /// The SPIs whose route is 1 of N, a bit each.
-    one_of_n: u128,
     /// vCPUs that may still run with what a write to GICD_CTLR or GICD_ICENABLER took away.
     outdated: VcpuSet,
+    spis: [Bank; BANKS - 1],
     /// Virtual INTIDs and the physical ones behind them.
     links: ArrayVec<(u32, u16), MAX_LINKS>,
+    /// The SPIs whose route is 1 of N, a bit each.
+    one_of_n: u128,
+    cpus: [Cpu; MAX_VCPUS],
+    /// GICD_IROUTER of each SPI; of a GICv2, GICD_ITARGETSR.
+    routes: [u64; SPIS],
 }
 
 /// What belongs to one vCPU.

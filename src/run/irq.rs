@@ -229,10 +229,12 @@ fn fold(vcpu: &mut Vcpu, vgic: &mut Vgic) -> VcpuSet {
 /// The virtual interface of a vCPU that begins. What has been sent to it while it was off stood in its former list
 /// registers; new ones mean that it is handed over anew.
 pub fn begin(vcpu: &mut Vcpu) {
-    let gic = vcpu.vm.gic;
-    gic.reset_virtual_interface();
+    let vm = vcpu.vm;
+    vm.gic.reset_virtual_interface();
     vcpu.list_regs.renew();
-    refresh_lists(vcpu);
+    let kick = vm.vgic.lock_in_line().fill(vcpu.id, &mut vcpu.list_regs);
+    store(vm.gic, &mut vcpu.list_regs);
+    vm.kick(kick.without(vcpu.id));
 }
 
 /// The virtual interface of a vCPU that wakes without state: what its list registers held goes to the distributor,

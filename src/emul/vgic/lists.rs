@@ -88,13 +88,14 @@ impl ListRegs {
         lrs
     }
 
-    /// As [`ListRegs::new`], on a board CPU whose list registers are empty already.
+    /// As [`ListRegs::new`], on the same board CPU, whose list registers are empty already.
     pub fn renew(&mut self) {
-        self.lr = [0; MAX_LRS];
+        self.lr.iter_mut().take(self.count).for_each(|lr| *lr = 0);
         self.used = 0;
         self.stale = 0;
         self.fresh = true;
         self.dirty = 0;
+        self.vmcr = 0;
         self.eoi_count = 0;
         self.hcr = ich_hcr::EN;
         self.release.clear();
@@ -192,22 +193,33 @@ impl Vgic {
         };
         cpu.outdated = false;
         self.outdated = self.outdated.without(who);
+        let fresh = core::mem::take(&mut lrs.fresh);
+        // Once folded, EOIcount has been seen, although the register still says so.
         let eoi_count = core::mem::take(&mut lrs.eoi_count);
-        if core::mem::take(&mut lrs.fresh) {
-            let listed =
-                cpu.private.listed | cpu.home.iter().skip(1).fold(0, |all, home| all | home);
-            if listed == 0 {
-                return VcpuSet::EMPTY;
-            }
-            return match self.recall(who) {
-                [0, 0, 0, 0] => VcpuSet::EMPTY,
-                recalled => self.owners_of(who, recalled).without(who),
+        if fresh {
+            return match cpu.private.listed
+                | cpu.home.iter().skip(1).fold(0, |all, home| all | home)
+            {
+                0 => VcpuSet::EMPTY,
+                _ => self.recall_all(who),
             };
         }
-        // Once folded, EOIcount has been seen, although the register still says so.
-        if lrs.used == 0 {
-            return VcpuSet::EMPTY;
+        match lrs.used {
+            0 => VcpuSet::EMPTY,
+            _ => self.take_back(who, lrs, eoi_count),
         }
+    }
+
+    /// What the vCPU's former list registers held, which are lost.
+    #[cold]
+    fn recall_all(&mut self, who: VcpuId) -> VcpuSet {
+        let recalled = self.recall(who);
+        self.owners_of(who, recalled).without(who)
+    }
+
+    /// The list registers as they were read.
+    #[inline(never)]
+    fn take_back(&mut self, who: VcpuId, lrs: &mut ListRegs, eoi_count: u8) -> VcpuSet {
         let mut changed = [0; BANKS];
         // First those outside: the ones that come back now were not, when the guest's EOI was counted.
         if eoi_count != 0 && lrs.vmcr & ich_vmcr::VEOIM == 0 {

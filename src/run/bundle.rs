@@ -33,7 +33,7 @@ use crate::{
         machine::{GICC, PV_TIME, VIRTUAL_TIMER_INTID},
         translation::{Attributes, MapError, PAGE, Tables, stage2_input_bits},
     },
-    sync::Mutex,
+    sync::{Mutex, atomic::AtomicBool},
     types::{MAX_PCPUS, MAX_VMS, Pa, PaRange, VcpuId, VmId},
     vm::{Vcpu, Vm},
 };
@@ -179,6 +179,7 @@ fn make(
         vgic: Mutex::new(vgic),
         uart: Mutex::new(Uart::new()),
         rtc: Mutex::new(Rtc::new(time_of_day, timers::seconds())),
+        alarm_is_set: AtomicBool::new(false),
         gic,
         homes: targets,
         ram,

@@ -10,7 +10,7 @@ use crate::{
         machine::{self, Window},
         translation::PAGE,
     },
-    types::{Abort, Access, Ipa, Op, VcpuSet, Width},
+    types::{Abort, Access, Ipa, Op, Width},
     vm::Vcpu,
 };
 
@@ -139,7 +139,7 @@ fn rtc(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
     // The alarm may be another one now: vCPU 0 looks after it.
     match vcpu.id {
         timers::RTC_KEEPER => timers::update(vcpu),
-        _ => vm.kick(VcpuSet::one(timers::RTC_KEEPER)),
+        _ => timers::alarm_is_set(vm),
     }
     Ok(effect.value)
 }

@@ -58,7 +58,11 @@ fn handle(vcpu: &mut Vcpu, taken: Taken) {
             vcpu.vm.gic.drop_priority(taken);
             return set_line(vcpu, VIRTUAL_TIMER_INTID, true);
         }
-        HYPERVISOR_TIMER | vm::KICK => refresh(vcpu),
+        HYPERVISOR_TIMER => refresh(vcpu),
+        vm::KICK => {
+            timers::look_at_alarm(vcpu);
+            refresh_lists(vcpu);
+        }
         intid if SPECIAL.contains(&intid) => return,
         intid if intid == machine::get().maintenance => refresh_lists(vcpu),
         _ => return handle_alone(taken),

@@ -2,7 +2,13 @@
 //! vCPU looks after, and the console after lines of this vCPU. All stand on the hypervisor timer (CNTHP).
 
 use super::{irq, serial};
-use crate::{arch::el1, spec::machine::RTC_INTID, types::VcpuId, vm::Vcpu};
+use crate::{
+    arch::el1,
+    spec::machine::RTC_INTID,
+    sync::atomic::Ordering,
+    types::{VcpuId, VcpuSet},
+    vm::{Vcpu, Vm},
+};
 
 /// The vCPU that looks after the RTC's alarm.
 pub const RTC_KEEPER: VcpuId = VcpuId::new(0);
@@ -54,6 +60,19 @@ pub fn update(vcpu: &mut Vcpu) {
             el1::set_cnthp_ctl(ENABLE);
         }
         None => el1::set_cnthp_ctl(0),
+    }
+}
+
+/// Another vCPU has set the RTC's alarm: whoever looks after it has to know.
+pub fn alarm_is_set(vm: &Vm) {
+    vm.alarm_is_set.store(true, Ordering::Release);
+    vm.kick(VcpuSet::one(RTC_KEEPER));
+}
+
+/// A kick may be for that.
+pub fn look_at_alarm(vcpu: &mut Vcpu) {
+    if vcpu.id == RTC_KEEPER && vcpu.vm.alarm_is_set.swap(false, Ordering::Acquire) {
+        update(vcpu);
     }
 }
 

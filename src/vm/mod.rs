@@ -15,7 +15,7 @@ use crate::{
     load::image::Placement,
     mm::guest_ram::GuestRam,
     spec::machine::{RTC_INTID, UART_INTID},
-    sync::Mutex,
+    sync::{Mutex, atomic::AtomicBool},
     types::{MAX_VCPUS, VcpuId, VcpuSet, VmId},
 };
 use arrayvec::ArrayVec;
@@ -54,6 +54,8 @@ pub struct Vm {
     pub stolen: &'static Records,
     /// The PL031.
     pub rtc: Mutex<Rtc>,
+    /// Its alarm is another one since the vCPU that looks after it did so.
+    pub alarm_is_set: AtomicBool,
     /// The board CPU of each vCPU.
     pub homes: ArrayVec<SgiTarget, MAX_VCPUS>,
 }

@@ -43,6 +43,7 @@ mod guest {
         unmapped_memory(&mut tap, &guest);
         device_space(&mut tap);
         accesses_without_syndrome(&mut tap);
+        every_register(&mut tap);
         calls(&mut tap);
         wild_psci(&mut tap, &guest, &mut random);
         gic_registers(&mut tap, &mut random);
@@ -337,6 +338,82 @@ mod guest {
                 format_args!("an unaligned read at {address:#x} aborts"),
             );
         }
+    }
+
+    /// What x2 to x29 hold while an instruction is run by [`registers_behind`].
+    const fn pattern(register: usize) -> u64 {
+        register as u64 * 0x101
+    }
+
+    /// x0 to x29 behind an instruction that had `x0` and [`pattern`] in front of it.
+    fn registers_behind(instruction: u32, x0: u64) -> [u64; 30] {
+        let function = instruction::make(instruction);
+        let mut registers = [0u64; 30];
+        // SAFETY: the instruction changes one register and a device; those that the compiler counts on come back from the stack.
+        unsafe {
+            asm!(
+                "stp x19, x20, [sp, #-112]!",
+                "stp x21, x22, [sp, #16]",
+                "stp x23, x24, [sp, #32]",
+                "stp x25, x26, [sp, #48]",
+                "stp x27, x28, [sp, #64]",
+                "stp x29, x30, [sp, #80]",
+                "str x2, [sp, #96]",
+                ".irp n, 2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29",
+                "mov x\\n, #(\\n * 0x101)",
+                ".endr",
+                "blr x1",
+                "ldr x30, [sp, #96]",
+                ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29",
+                "str x\\n, [x30, #(8 * \\n)]",
+                ".endr",
+                "ldp x21, x22, [sp, #16]",
+                "ldp x23, x24, [sp, #32]",
+                "ldp x25, x26, [sp, #48]",
+                "ldp x27, x28, [sp, #64]",
+                "ldp x29, x30, [sp, #80]",
+                "ldp x19, x20, [sp], #112",
+                inout("x0") x0 => _,
+                inout("x1") function => _,
+                inout("x2") registers.as_mut_ptr() => _,
+                clobber_abi("C"),
+            )
+        };
+        registers
+    }
+
+    /// Whether an instruction has put `value` into `target`, of x2 to x29, and left the others alone.
+    fn changes_only(registers: &[u64; 30], target: usize, value: u64) -> bool {
+        let wanted = |n| if n == target { value } else { pattern(n) };
+        (2..30).all(|n| registers[n] == wanted(n))
+    }
+
+    /// Each register may be what a trapped instruction reads or writes, and keeps what it has when another one is.
+    fn every_register(tap: &mut Tap) {
+        const PERIPH_ID_0: u64 = UART + 0xfe0;
+        const IBRD: u64 = UART + 0x24;
+        let feature = mrs!("id_aa64pfr0_el1");
+        let (mut loads, mut stores, mut reads) = (true, true, true);
+        for rt in 2..30 {
+            let load = registers_behind(0xb940_0000 | rt as u32, PERIPH_ID_0);
+            loads &= changes_only(&load, rt, 0x11);
+            let store = registers_behind(0xb900_0000 | rt as u32, IBRD);
+            stores &= changes_only(&store, rt, pattern(rt))
+                && u64::from(mmio::read32(IBRD)) == pattern(rt) & 0xffff;
+            let read = registers_behind(0xd538_0400 | rt as u32, 0);
+            reads &= changes_only(&read, rt, feature);
+        }
+        tap.check(loads, "a device is read into each of x2 to x29 alone");
+        tap.check(stores, "a device is written from each of x2 to x29");
+        tap.check(
+            reads,
+            "a system register is read into each of x2 to x29 alone",
+        );
+        let call = registers_behind(instruction::hvc(0), 0x8400_0000);
+        tap.check(
+            changes_only(&call, 2, pattern(2)),
+            "a call by HVC changes none of x2 to x29",
+        );
     }
 
     /// Loads and stores for which hardware gives no syndrome (ESR_EL2.ISV = 0): the guest gets an abort, and nothing else happens.

@@ -14,13 +14,20 @@ use crate::{
     sync::Mutex,
     types::Pa,
 };
+use core::alloc::Layout;
 
-/// Hands out what lies between the image's data and its announced end.
+/// Values begin on cache lines of their own, of the size that is common: CPUs do not take lines from each other for what each of
+/// them has for itself, and what is cleaned for a CPU with its caches off is that CPU's alone.
+const LINE: u64 = 64;
+
+/// Hands out what lies between the image's data and its announced end: whole pages from its start, values from its end, so
+/// that neither leaves gaps in the other.
 pub struct Pool {
-    next: Option<Pa>,
+    /// Start and end of what is left, once something was taken.
+    left: Option<(Pa, Pa)>,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { next: None });
+static POOL: Mutex<Pool> = Mutex::new(Pool { left: None });
 
 /// Nothing is left of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,24 +40,31 @@ impl core::fmt::Display for Exhausted {
 }
 
 impl Pool {
+    fn left(&self) -> (Pa, Pa) {
+        self.left
+            .unwrap_or_else(|| (boot::pool_start(), boot::image_end()))
+    }
+
     /// `count` pages, which may hold anything.
     fn pages(&mut self, count: u64) -> Option<Pa> {
-        let start = self.next.unwrap_or_else(boot::pool_start);
-        let bytes = count.checked_mul(PAGE)?;
-        let end = start.checked_add(bytes)?;
-        if end > boot::image_end() {
-            return None;
-        }
-        self.next = Some(end);
-        Some(start)
+        let (start, end) = self.left();
+        let next = start.checked_add(count.checked_mul(PAGE)?)?;
+        (next <= end).then(|| {
+            self.left = Some((next, end));
+            start
+        })
     }
-}
 
-/// Bytes of the pool that are in use.
-pub fn used() -> u64 {
-    POOL.lock()
-        .next
-        .map_or(0, |next| next.get() - boot::pool_start().get())
+    /// Memory for a value, which may hold anything.
+    fn value(&mut self, layout: Layout) -> Option<Pa> {
+        let (start, end) = self.left();
+        let lowest = end.get().checked_sub(layout.size() as u64)?;
+        let at = Pa::new(lowest).align_down(LINE.max(layout.align() as u64));
+        (at >= start).then(|| {
+            self.left = Some((start, at));
+            at
+        })
+    }
 }
 
 /// `count` pages of 4 KiB, which may hold anything.
@@ -58,11 +72,28 @@ pub fn pages(count: u64) -> Result<Pa, Exhausted> {
     POOL.lock().pages(count).ok_or(Exhausted)
 }
 
+/// `count` bytes, whatever they are.
+pub fn bytes(count: u64) -> Result<&'static mut [u8], Exhausted> {
+    let start = pages(count.div_ceil(PAGE))?.get() as *mut u8;
+    // SAFETY: (1) the pages are large enough and ours alone. (2) Every byte of memory is a u8.
+    Ok(unsafe { core::slice::from_raw_parts_mut(start, count as usize) })
+}
+
+/// Memory for a value, which may hold anything; pages for what is made of pages.
+#[inline(never)]
+fn room(layout: Layout) -> Result<Pa, Exhausted> {
+    let whole = layout.size() as u64 / PAGE;
+    match layout.align() as u64 {
+        PAGE => pages(whole),
+        _ => POOL.lock().value(layout).ok_or(Exhausted),
+    }
+}
+
 /// Moves a value into memory of its own, for good.
 pub fn place<T>(value: T) -> Result<&'static mut T, Exhausted> {
     const { assert!(align_of::<T>() <= PAGE as usize) };
-    let memory = pages((size_of::<T>() as u64).div_ceil(PAGE))?.get() as *mut T;
-    // SAFETY: (1) the pages are large enough, aligned and ours alone. (2) They are written before the reference exists.
+    let memory = room(Layout::new::<T>())?.get() as *mut T;
+    // SAFETY: (1) the memory is large enough, aligned and ours alone. (2) It is written before the reference exists.
     unsafe {
         memory.write(value);
         Ok(&mut *memory)

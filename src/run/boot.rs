@@ -282,7 +282,7 @@ fn machine(board: &Board, memory: &Memory, port: Port) -> Option<&'static Machin
     let uart_interrupt = board.uart.as_ref().and_then(|uart| uart.interrupt);
     let mut cpus = ArrayVec::new();
     for cpu in &board.cpus {
-        let _ = cpus.try_push(Pcpu::new(cpu.mpidr));
+        let _ = cpus.try_push(&*pool::place(Pcpu::new(cpu.mpidr)).ok()?);
     }
     let machine = machine::set(Machine {
         gic,

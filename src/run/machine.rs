@@ -37,7 +37,7 @@ pub struct Machine {
     /// The same firmware by the calling convention, if it keeps to that.
     pub smccc: Option<Smccc>,
     /// Its CPUs, the boot CPU first.
-    pub cpus: ArrayVec<Pcpu, MAX_PCPUS>,
+    pub cpus: ArrayVec<&'static Pcpu, MAX_PCPUS>,
     /// Its VMs, in the bundle's order.
     pub vms: Once<ArrayVec<&'static Vm, MAX_VMS>>,
 }
@@ -115,9 +115,10 @@ impl Machine {
     }
 
     /// The CPUs that have come up, by index.
-    pub fn online(&self) -> impl Iterator<Item = (usize, &Pcpu)> {
+    pub fn online(&self) -> impl Iterator<Item = (usize, &'static Pcpu)> {
         self.cpus
             .iter()
+            .copied()
             .enumerate()
             .filter(|(_, cpu)| cpu.sgi_target.is_completed())
     }

@@ -18,9 +18,6 @@ use core::fmt::{self, Write};
 use line::Line;
 use ring::Ring;
 
-/// Bytes of the hypervisor's lines that are kept for a look back.
-pub const LOG_BYTES: usize = 16 * 1024;
-
 /// Names are cut to this many bytes.
 const NAME_BYTES: usize = 32;
 
@@ -56,14 +53,16 @@ enum Row {
     Owed,
 }
 
-struct Guest {
+/// What the console knows of a VM.
+pub struct Guest {
     name: ArrayString<NAME_BYTES>,
     line: Line,
     on: bool,
 }
 
 impl Guest {
-    fn new(name: &str) -> Self {
+    /// A VM that does not run yet. Of its name, as much is kept as there is room for.
+    pub fn new(name: &str) -> Self {
         let mut guest = Self {
             name: ArrayString::new(),
             line: Line::new(),
@@ -80,12 +79,12 @@ impl Guest {
 
 /// The multiplexer.
 pub struct Console {
-    guests: ArrayVec<Guest, MAX_VMS>,
+    guests: ArrayVec<&'static mut Guest, MAX_VMS>,
     focus: Option<VmId>,
     row: Row,
     /// The last key was Ctrl-\.
     escaped: bool,
-    log: Ring<LOG_BYTES>,
+    log: Ring,
 }
 
 impl Default for Console {
@@ -102,14 +101,19 @@ impl Console {
             focus: None,
             row: Row::Empty,
             escaped: false,
-            log: Ring::new(),
+            log: Ring::new(&mut []),
         }
     }
 
+    /// From here on the hypervisor's lines are kept in `bytes` for a look back, whatever these hold so far.
+    pub fn keep_log(&mut self, bytes: &'static mut [u8]) {
+        self.log = Ring::new(bytes);
+    }
+
     /// Adds the next VM of the bundle; `None` when there are [`MAX_VMS`].
-    pub fn add(&mut self, name: &str) -> Option<VmId> {
+    pub fn add(&mut self, guest: &'static mut Guest) -> Option<VmId> {
         let vm = VmId::new(u8::try_from(self.guests.len()).ok()?);
-        self.guests.try_push(Guest::new(name)).ok()?;
+        self.guests.try_push(guest).ok()?;
         Some(vm)
     }
 
@@ -260,7 +264,7 @@ impl Console {
         }
     }
 
-    /// The last [`LOG_BYTES`] bytes of the hypervisor's lines, oldest first, in two pieces.
+    /// The last of the hypervisor's lines, as far as they were kept, oldest first, in two pieces.
     pub fn log(&self) -> (&[u8], &[u8]) {
         self.log.contents()
     }
@@ -367,7 +371,7 @@ impl Console {
 /// Text of the hypervisor on its way out: a terminal wants a carriage return before each line feed.
 struct Lines<'a, U> {
     uart: &'a mut U,
-    log: &'a mut Ring<LOG_BYTES>,
+    log: &'a mut Ring,
 }
 
 impl<U: Uart> fmt::Write for Lines<'_, U> {

@@ -1,19 +1,19 @@
 //! The last bytes of a stream, for who comes to look afterwards.
 
-/// Keeps the last `N` bytes that were put in.
-pub struct Ring<const N: usize> {
-    bytes: [u8; N],
+/// Keeps the last bytes that were put in, as many as it has memory for.
+pub struct Ring {
+    bytes: &'static mut [u8],
     /// Where the next byte goes.
     next: usize,
     /// The ring has come round: every byte of it counts.
     full: bool,
 }
 
-impl<const N: usize> Ring<N> {
-    /// Nothing yet.
-    pub const fn new() -> Self {
+impl Ring {
+    /// Nothing yet. What `bytes` holds does not matter: none is read before it was put in.
+    pub const fn new(bytes: &'static mut [u8]) -> Self {
         Self {
-            bytes: [0; N],
+            bytes,
             next: 0,
             full: false,
         }
@@ -25,7 +25,7 @@ impl<const N: usize> Ring<N> {
             *slot = byte;
         }
         self.next += 1;
-        if self.next >= N {
+        if self.next >= self.bytes.len() {
             self.next = 0;
             self.full = true;
         }
@@ -38,19 +38,13 @@ impl<const N: usize> Ring<N> {
     }
 }
 
-impl<const N: usize> Default for Ring<N> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::vec::Vec;
+    use std::{boxed::Box, vec::Vec};
 
     fn after(input: &[u8]) -> Vec<u8> {
-        let mut ring = Ring::<4>::new();
+        let mut ring = Ring::new(Box::leak(Box::new([b'?'; 4])));
         input.iter().for_each(|b| ring.put(*b));
         let (old, new) = ring.contents();
         [old, new].concat()

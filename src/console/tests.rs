@@ -1,6 +1,6 @@
 use super::*;
 use proptest::prelude::*;
-use std::{string::String, vec::Vec};
+use std::{boxed::Box, string::String, vec::Vec};
 
 const ALPHA: VmId = VmId::new(0);
 const BETA: VmId = VmId::new(1);
@@ -10,6 +10,10 @@ impl Uart for Vec<u8> {
     fn put(&mut self, byte: u8) {
         self.push(byte);
     }
+}
+
+fn guest(name: &str) -> &'static mut Guest {
+    Box::leak(Box::new(Guest::new(name)))
 }
 
 /// A console and all that it has sent since somebody looked.
@@ -25,7 +29,7 @@ impl Terminal {
             sent: Vec::new(),
         };
         for name in names {
-            let vm = terminal.console.add(name).unwrap();
+            let vm = terminal.console.add(guest(name)).unwrap();
             terminal.console.started(vm, &mut terminal.sent);
         }
         terminal.sent.clear();
@@ -65,7 +69,7 @@ fn a_single_vm_is_never_prefixed_nor_announced() {
         console: Console::new(),
         sent: Vec::new(),
     };
-    let vm = t.console.add("alpha").unwrap();
+    let vm = t.console.add(guest("alpha")).unwrap();
     t.console.started(vm, &mut t.sent);
     t.output(vm, "one\r\ntwo");
     assert_eq!(t.sent(), "one\r\ntwo");
@@ -299,8 +303,8 @@ fn the_last_words_of_another_vm_are_shown() {
 fn the_first_vm_that_starts_gets_the_focus() {
     let mut console = Console::new();
     let mut sent = Vec::new();
-    console.add("alpha");
-    console.add("beta");
+    console.add(guest("alpha"));
+    console.add(guest("beta"));
     console.started(BETA, &mut sent);
     assert_eq!(console.focus(), Some(BETA));
     assert_eq!(sent, b"bulkhead: focus beta\r\n");
@@ -320,6 +324,7 @@ fn a_vm_that_is_off_can_be_looked_at_but_gets_no_input() {
 #[test]
 fn the_log_keeps_the_hypervisors_lines_and_no_others() {
     let mut t = Terminal::with(&["alpha"]);
+    t.console.keep_log(Box::leak(Box::new([b'?'; 64])));
     t.print("bulkhead: first");
     t.output(ALPHA, "guest\r\n");
     t.print("bulkhead: second");
@@ -336,9 +341,9 @@ fn a_33rd_vm_is_refused_and_long_names_are_cut() {
     let mut sent = Vec::new();
     let long = "n".repeat(40);
     for _ in 0..32 {
-        assert!(console.add(&long).is_some());
+        assert!(console.add(guest(&long)).is_some());
     }
-    assert_eq!(console.add("one more"), None);
+    assert_eq!(console.add(guest("one more")), None);
     console.started(ALPHA, &mut sent);
     let focus = std::format!("bulkhead: focus {}\r\n", "n".repeat(32));
     assert_eq!(sent, focus.as_bytes());

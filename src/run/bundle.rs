@@ -12,6 +12,7 @@ use crate::{
         bundle::{Bundle, ConfigError, Resources},
         vm::VmConfig,
     },
+    console::Guest,
     emul::{
         firmware::{Firmware, PsciChoice},
         fw_registers::{Offer, Register, Registers, SetError},
@@ -159,6 +160,7 @@ fn make(
     let ipa = ram.ipa().ok_or(NotMade::Map(MapError::BadRange))?;
     let time_of_day = homes.machine.rtc.map_or(EPOCH, |rtc| rtc.seconds());
     let (name, manual) = (config.name, config.manual_start);
+    let guest = pool::place(Guest::new(name)).map_err(NotMade::Pool)?;
     let mut vgic = Vgic::new(gic.version(), config.cpus, gic.priority_bits());
     // The one link of the table; there is room for sixteen.
     let _ = vgic.link(VIRTUAL_TIMER_INTID, super::irq::VIRTUAL_TIMER as u16);
@@ -187,7 +189,7 @@ fn make(
     })
     .map_err(NotMade::Pool)?;
     homes.settle(vm, &pcpus)?;
-    serial::add(name);
+    serial::add(guest);
     if manual {
         log::warn!("vm {name}: manual-start: it waits for the monitor");
     }

@@ -3,9 +3,9 @@
 use super::machine;
 use crate::{
     config::board,
-    console::{self, Console, Input},
+    console::{self, Console, Guest, Input},
     hw::uart::Uart,
-    mm::el2_map::Memory,
+    mm::{el2_map::Memory, pool},
     spec::machine::UART_INTID,
     sync::Mutex,
     types::VmId,
@@ -15,6 +15,8 @@ use log::{Level, LevelFilter, Metadata, Record};
 
 /// Bytes that are taken from the UART at one interrupt: as many as the largest FIFO of the known kinds has.
 const BURST: usize = 64;
+/// Bytes of the hypervisor's lines that are kept for a look back.
+const LOG_BYTES: u64 = 16 << 10;
 /// How often a panic tries to get the line from a CPU that may never give it back.
 const PATIENCE: u32 = 1_000_000;
 
@@ -48,9 +50,12 @@ static LINE: Mutex<Line> = Mutex::new(Line {
     port: Port(None),
 });
 
-/// Opens the board's UART.
+/// Opens the board's UART, and the log if there is memory for it.
 pub fn open(port: Port) {
-    LINE.lock().port = port;
+    let log = pool::bytes(LOG_BYTES).unwrap_or_default();
+    let line = &mut *LINE.lock();
+    line.port = port;
+    line.console.keep_log(log);
 }
 
 /// Whether nobody sees what is printed.
@@ -79,8 +84,8 @@ pub fn print(text: fmt::Arguments) {
 }
 
 /// A VM exists; VMs are added in the bundle's order.
-pub fn add(name: &str) {
-    let _ = LINE.lock().console.add(name);
+pub fn add(guest: &'static mut Guest) {
+    let _ = LINE.lock().console.add(guest);
 }
 
 /// A VM is about to run; the first one has the focus.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     arch::{self, boot, regs},
     config::{
-        board::{self, Board, EnableMethod, Interrupt, Ranges, Trigger},
+        board::{self, Board, EnableMethod, Interrupt, Trigger},
         options::Options,
     },
     emul::mitigation::CpuFacts,
@@ -69,13 +69,13 @@ pub fn primary(device_tree: u64, el: u64) -> ! {
             format_args!("entered at EL{el}, needs EL2 (QEMU: -M virt,virtualization=on)"),
         );
     }
-    match Board::discover(&tree) {
+    match &mut Board::discover(&tree) {
         // Its UART is not touched: who knows what is there on this board.
         Ok(board) if !board.has_memory(image) => give_up(format_args!(
             "the device tree has no free memory at {:#x}, where Bulkhead is: is it another board's?",
             image.start().get()
         )),
-        Ok(mut board) => run(&mut board, range),
+        Ok(board) => run(board, range),
         Err(error) => refuse(&tree, range, format_args!("{error}")),
     }
 }
@@ -113,7 +113,8 @@ fn give_up(reason: fmt::Arguments) -> ! {
     arch::halt()
 }
 
-/// Everything from the map to the idle loop.
+/// Everything from the map to the idle loop. Steps with much on the stack are not inlined: it is to be used by one after the
+/// other.
 fn run(board: &mut Board, tree: PaRange) -> ! {
     // The CPU that runs this is the first.
     let me = regs::mpidr();
@@ -159,6 +160,7 @@ fn stacks(cpus: usize) -> Result<ArrayVec<Pa, MAX_PCPUS>, pool::Exhausted> {
     Ok(stacks)
 }
 
+#[inline(never)]
 fn map(board: &Board, tree: PaRange, stacks: &[Pa]) -> Result<Memory, MapFailure> {
     let image = boot::image().ok_or(MapFailure::Image)?;
     let mut loaded: ArrayVec<PaRange, 2> = ArrayVec::new();
@@ -171,17 +173,18 @@ fn map(board: &Board, tree: PaRange, stacks: &[Pa]) -> Result<Memory, MapFailure
         .iter()
         .filter_map(|word| board::mailbox_page(*word));
     let holes = ours.chain(polled);
-    let free = board::subtract(&board.memory, holes).map_err(|_| MapFailure::Pieces)?;
-    let mut pages = Ranges::new();
-    for piece in &free {
-        let _ = pages_within(*piece).map(|piece| pages.try_push(piece));
-    }
+    let mut free = board.memory.clone();
+    board::subtract(&mut free, holes).map_err(|_| MapFailure::Pieces)?;
+    free.retain(|piece| {
+        let pages = pages_within(*piece);
+        pages.map(|pages| *piece = pages).is_some()
+    });
     let mut guards: ArrayVec<Pa, MAX_PCPUS> = ArrayVec::new();
     guards.push(boot::stack_guard());
     // One CPU of them all has the boot stack.
     let _ = guards.try_extend_from_slice(stacks);
     let plan = Plan {
-        free: &pages,
+        free: &free,
         loaded: &loaded,
         devices: &devices(board),
         mailboxes: &mailboxes,
@@ -276,6 +279,7 @@ fn timer(name: &str, named: Option<Interrupt>, used: u32) {
 }
 
 /// Brings up the interrupt controller and this CPU's part of it, and settles what the board is.
+#[inline(never)]
 fn machine(board: &Board, memory: &Memory, port: Port) -> Option<&'static Machine> {
     let (gic, maintenance) = gic(&board.gic, memory)?;
     gic.init_distributor();

@@ -49,15 +49,18 @@ type Vms = ArrayVec<&'static Vm, MAX_VMS>;
 
 /// Makes every VM of the bundle that can be made and starts them; says of each other one why not.
 pub fn start(initrd: Option<&'static mut [u8]>, ram: &mut Ram, machine: &'static Machine) {
-    let bundle = match initrd.map(|initrd| Bundle::open(initrd)) {
-        Some(Ok(bundle)) => bundle,
-        Some(Err(error)) => return nothing_to_run(format_args!("{error}")),
-        None => {
-            return nothing_to_run(format_args!(
-                "no bundle: load one as the initrd (QEMU: -initrd FILE.itb)"
-            ));
-        }
-    };
+    match initrd.map(|initrd| Bundle::open(initrd)) {
+        Some(Ok(bundle)) => start_all(&bundle, ram, machine),
+        Some(Err(error)) => nothing_to_run(format_args!("{error}")),
+        None => nothing_to_run(format_args!(
+            "no bundle: load one as the initrd (QEMU: -initrd FILE.itb)"
+        )),
+    }
+}
+
+/// Not inlined, as its frame is large and without a bundle there is no use for it.
+#[inline(never)]
+fn start_all(bundle: &Bundle<'static>, ram: &mut Ram, machine: &'static Machine) {
     let resources = Resources {
         cpus: machine.online().count(),
         vcpus: machine.gic.max_vcpus(),

@@ -20,16 +20,12 @@ pub type Ranges = ArrayVec<PaRange, MAX_RANGES>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyRanges;
 
-/// What is left of `memory` without any of `holes`.
+/// Takes all of `holes` out of `memory`.
 pub fn subtract(
-    memory: &Ranges,
-    holes: impl IntoIterator<Item = PaRange>,
-) -> Result<Ranges, TooManyRanges> {
-    let mut left = memory.clone();
-    for hole in holes {
-        cut(&mut left, hole)?;
-    }
-    Ok(left)
+    memory: &mut Ranges,
+    mut holes: impl Iterator<Item = PaRange>,
+) -> Result<(), TooManyRanges> {
+    holes.try_for_each(|hole| cut(memory, hole))
 }
 
 /// Takes `hole` out of `memory`.
@@ -131,6 +127,14 @@ mod tests {
     use proptest::prelude::*;
     use std::vec::Vec;
 
+    fn left(
+        memory: &Ranges,
+        holes: impl IntoIterator<Item = PaRange>,
+    ) -> Result<Ranges, TooManyRanges> {
+        let mut left = memory.clone();
+        subtract(&mut left, holes.into_iter()).map(|()| left)
+    }
+
     fn ranges(list: &[(u64, u64)]) -> Ranges {
         let range =
             |(start, end): &(u64, u64)| PaRange::between(Pa::new(*start), Pa::new(*end)).unwrap();
@@ -140,7 +144,7 @@ mod tests {
     #[test]
     fn a_hole_takes_away_what_it_covers() {
         let memory = ranges(&[(0x1000, 0x2000), (0x3000, 0x5000)]);
-        for (hole, left) in [
+        for (hole, rest) in [
             ((0, 0x1000), &[(0x1000, 0x2000), (0x3000, 0x5000)][..]),
             ((0, 0x1800), &[(0x1800, 0x2000), (0x3000, 0x5000)]),
             ((0x1800, 0x3800), &[(0x1000, 0x1800), (0x3800, 0x5000)]),
@@ -151,7 +155,7 @@ mod tests {
             ((0x1000, 0x2000), &[(0x3000, 0x5000)]),
             ((0, u64::MAX), &[]),
         ] {
-            assert_eq!(subtract(&memory, ranges(&[hole])), Ok(ranges(left)));
+            assert_eq!(left(&memory, ranges(&[hole])), Ok(ranges(rest)));
         }
     }
 
@@ -160,10 +164,10 @@ mod tests {
         let memory = ranges(&[(0, 0x10_0000)]);
         let holes = |count| (0..count).map(|n| (0x1000 * n + 0x800, 0x1000 * (n + 1)));
         let holes = |count| ranges(&holes(count).collect::<Vec<_>>());
-        assert_eq!(subtract(&memory, holes(63)).map(|left| left.len()), Ok(64));
+        assert_eq!(left(&memory, holes(63)).map(|left| left.len()), Ok(64));
         let one_more = PaRange::new(Pa::new(0x9_0000), 1);
         assert_eq!(
-            subtract(&memory, holes(63).into_iter().chain(one_more)),
+            left(&memory, holes(63).into_iter().chain(one_more)),
             Err(TooManyRanges)
         );
     }
@@ -181,7 +185,7 @@ mod tests {
             for new in memory.iter().map(range) {
                 insert(&mut merged, new).unwrap();
             }
-            let left = subtract(&merged, holes.iter().map(range)).unwrap();
+            let left = left(&merged, holes.iter().map(range)).unwrap();
             let within = |list: &[(u64, u64)], address| {
                 list.iter().any(|entry| range(entry).contains(address))
             };

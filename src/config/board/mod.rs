@@ -191,7 +191,8 @@ pub fn uart<'a>(tree: &Tree<'a>) -> Option<Uart<'a>> {
 }
 
 impl<'a> Board<'a> {
-    /// Reads `tree`, the device tree that the board's firmware handed over.
+    /// Reads `tree`, the device tree that the board's firmware handed over. What that takes of the stack is free again afterwards.
+    #[inline(never)]
     pub fn discover<'t>(tree: &'t Tree<'a>) -> Result<Self, BoardError<'t, 'a>> {
         let root = tree.root();
         let (mut found, mut cpus) = (Survey::new(), Cpus::new());

@@ -62,12 +62,9 @@ pub fn place(config: &VmConfig) -> Result<Placement, LoadError> {
     .map_err(LoadError::Placement)
 }
 
-/// Room for the device tree, and for a writable copy of the configured one behind it.
+/// Room for the device tree.
 fn tree_bytes(config: &VmConfig) -> u64 {
-    match config.fdt {
-        None => TREE_BYTES,
-        Some(given) => 2 * (given.len() as u64 + TREE_BYTES).next_multiple_of(8),
-    }
+    TREE_BYTES + config.fdt.map_or(0, |given| given.len() as u64)
 }
 
 /// Does with the room of an image what follows when so many bytes at its start have been written: the rest becomes zero, and memory holds
@@ -111,23 +108,20 @@ pub fn fill(
     })
 }
 
-/// The device tree at the start of `memory`, and how many bytes it takes. What is behind is used to work in.
+/// Writes the device tree to the start of `memory` and says how many bytes it takes.
 fn write_tree(config: &VmConfig, guest: &GuestTree, memory: &mut [u8]) -> Result<usize, LoadError> {
     let Some(given) = config.fdt else {
         return guest_dtb::generate(guest, memory).map_err(LoadError::Full);
     };
-    let half = memory.len() / 2;
-    let (tree, rest) = memory.split_at_mut(half);
-    let given = fdt::open(copy(rest, given)).map_err(LoadError::Malformed)?;
-    guest_dtb::merge(guest, &given, tree).map_err(LoadError::Merge)
+    let given = fdt::open(given).map_err(LoadError::Malformed)?;
+    guest_dtb::merge(guest, &given, memory).map_err(LoadError::Merge)
 }
 
-/// Copies as much of `from` as `to` has room for, which `place` has made all of it, and returns the copy.
-fn copy<'a>(to: &'a mut [u8], from: &[u8]) -> &'a mut [u8] {
+/// Copies as much of `from` as `to` has room for, which `place` has made all of it.
+fn copy(to: &mut [u8], from: &[u8]) {
     let bytes = to.len().min(from.len());
     let (to, from) = (to.split_at_mut(bytes).0, from.split_at(bytes).0);
     to.copy_from_slice(from);
-    to
 }
 
 /// The bytes of `range`; none when it is not RAM, which `place` has excluded.

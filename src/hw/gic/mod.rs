@@ -10,7 +10,8 @@ pub mod v3;
 
 use crate::{
     arch,
-    spec::gic::{GicVersion, ich_vtr},
+    mm::mmio::Mmio,
+    spec::gic::{GicVersion, gicd, ich_vtr},
     types::{MAX_VCPUS, Pa},
 };
 
@@ -39,6 +40,18 @@ pub struct Taken {
 /// How SGIs name a CPU: the targets' fields of ICC_SGI1R_EL1 or GICD_SGIR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SgiTarget(u64);
+
+/// Disables 32 interrupts, puts them into group 0 or 1, as `groups` says for each, and forgets what they were. `word` says which
+/// of those that have registers at `gicd`: the distributor or, for a GICv3's private ones, the second frame of a redistributor.
+fn reset_bank(gicd: Mmio, word: u64, groups: u32) {
+    gicd.write32(gicd::ICENABLER + 4 * word, u32::MAX);
+    gicd.write32(gicd::ICPENDR + 4 * word, u32::MAX);
+    gicd.write32(gicd::ICACTIVER + 4 * word, u32::MAX);
+    gicd.write32(gicd::IGROUPR + 4 * word, groups);
+    for priorities in 0..8 {
+        gicd.write32(gicd::IPRIORITYR + 32 * word + 4 * priorities, PRIORITY);
+    }
+}
 
 /// The list registers of `lr` that are in `dirty`, with their numbers. Mostly there is one, or none.
 fn changed(lr: &[u64], mut dirty: u16) -> impl Iterator<Item = (usize, u64)> {

@@ -5,7 +5,7 @@
 //! otherwise Group 0's enable is (4.3.1, 4.4.1). So the same writes are right for both. Priorities are seen shifted
 //! (3.5), with the same order.
 
-use super::{PRIORITY, SgiTarget, Taken, changed};
+use super::{SgiTarget, Taken, changed, reset_bank};
 use crate::{
     arch,
     mm::mmio::Mmio,
@@ -57,27 +57,15 @@ impl Gic {
         gicd.write32(gicd::CTLR, 0);
         let words = u64::from(gicd.read32(gicd::TYPER) & gicd::TYPER_IT_LINES) + 1;
         for word in 1..words {
-            self.reset_bank(word);
+            reset_bank(gicd, word, 0);
         }
         gicd.write32(gicd::CTLR, gicd::CTLR_ENABLE_GRP0);
-    }
-
-    /// Disables 32 interrupts and forgets what they were.
-    fn reset_bank(&self, word: u64) {
-        let gicd = self.distributor;
-        gicd.write32(gicd::ICENABLER + 4 * word, u32::MAX);
-        gicd.write32(gicd::ICPENDR + 4 * word, u32::MAX);
-        gicd.write32(gicd::ICACTIVER + 4 * word, u32::MAX);
-        gicd.write32(gicd::IGROUPR + 4 * word, 0);
-        for priorities in 0..8 {
-            gicd.write32(gicd::IPRIORITYR + 32 * word + 4 * priorities, PRIORITY);
-        }
     }
 
     /// Resets the SGIs and PPIs of the CPU that calls this, enables those in `enabled` and the CPU's interface.
     pub fn init_cpu(&self, enabled: u32) -> Option<SgiTarget> {
         let gicd = self.distributor;
-        self.reset_bank(0);
+        reset_bank(gicd, 0, 0);
         for sgis in 0..4 {
             gicd.write32(gicd::CPENDSGIR + 4 * sgis, u32::MAX);
         }

@@ -2,7 +2,7 @@
 //!
 //! All interrupts in use are in group 1.
 
-use super::{PRIORITY, SgiTarget, Taken, changed};
+use super::{SgiTarget, Taken, changed, reset_bank};
 use crate::{
     arch,
     mm::mmio::Mmio,
@@ -51,13 +51,7 @@ impl Gic {
         let typer = gicd.read32(gicd::TYPER);
         let words = u64::from(typer & gicd::TYPER_IT_LINES) + 1;
         for word in 1..words {
-            gicd.write32(gicd::ICENABLER + 4 * word, u32::MAX);
-            gicd.write32(gicd::ICPENDR + 4 * word, u32::MAX);
-            gicd.write32(gicd::ICACTIVER + 4 * word, u32::MAX);
-            gicd.write32(gicd::IGROUPR + 4 * word, u32::MAX);
-            for priorities in 0..8 {
-                gicd.write32(gicd::IPRIORITYR + 32 * word + 4 * priorities, PRIORITY);
-            }
+            reset_bank(gicd, word, u32::MAX);
         }
         if typer & gicd::TYPER_ESPI != 0 {
             for word in 0..=u64::from(typer >> 27) {
@@ -82,15 +76,11 @@ impl Gic {
         // LPIs that a loader has turned on have no owner here. Not every GIC can turn them off again.
         let control = gicr.read32(gicr::CTLR);
         gicr.write32(gicr::CTLR, control & !gicr::CTLR_ENABLE_LPIS);
-        gicr.write32(gicr::SGI_BASE + gicd::ICENABLER, u32::MAX);
+        let private = gicr.at(gicr::SGI_BASE, REDISTRIBUTOR - gicr::SGI_BASE)?;
+        private.write32(gicd::ICENABLER, u32::MAX);
         wait(|| gicr.read32(gicr::CTLR) & gicr::CTLR_RWP == 0);
-        gicr.write32(gicr::SGI_BASE + gicd::ICPENDR, u32::MAX);
-        gicr.write32(gicr::SGI_BASE + gicd::ICACTIVER, u32::MAX);
-        gicr.write32(gicr::SGI_BASE + gicd::IGROUPR, u32::MAX);
-        for priorities in 0..8 {
-            gicr.write32(gicr::SGI_BASE + gicd::IPRIORITYR + 4 * priorities, PRIORITY);
-        }
-        gicr.write32(gicr::SGI_BASE + gicd::ISENABLER, enabled);
+        reset_bank(private, 0, u32::MAX);
+        private.write32(gicd::ISENABLER, enabled);
         arch::gic::enable_cpu_interface().then(|| SgiTarget(arch::gic::sgi_target(cpu)))
     }
 

@@ -13,7 +13,7 @@ mod line;
 mod ring;
 
 use crate::types::{MAX_VMS, VmId};
-use arrayvec::{ArrayString, ArrayVec};
+use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
 use line::Line;
 use ring::Ring;
@@ -55,25 +55,19 @@ enum Row {
 
 /// What the console knows of a VM.
 pub struct Guest {
-    name: ArrayString<NAME_BYTES>,
+    name: &'static str,
     line: Line,
     on: bool,
 }
 
 impl Guest {
-    /// A VM that does not run yet. Of its name, as much is kept as there is room for.
-    pub fn new(name: &str) -> Self {
-        let mut guest = Self {
-            name: ArrayString::new(),
+    /// A VM that does not run yet. Of its name, [`NAME_BYTES`] at most are shown.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name: name.split_at(name.floor_char_boundary(NAME_BYTES)).0,
             line: Line::new(),
             on: false,
-        };
-        let mut characters = name.chars();
-        while characters
-            .next()
-            .is_some_and(|c| guest.name.try_push(c).is_ok())
-        {}
-        guest
+        }
     }
 }
 
@@ -269,9 +263,8 @@ impl Console {
         self.log.contents()
     }
 
-    fn name(&self, vm: VmId) -> ArrayString<NAME_BYTES> {
-        let guest = self.guests.get(vm.index());
-        guest.map_or_else(ArrayString::new, |guest| guest.name)
+    fn name(&self, vm: VmId) -> &'static str {
+        self.guests.get(vm.index()).map_or("", |guest| guest.name)
     }
 
     fn is_on(&self, vm: VmId) -> bool {

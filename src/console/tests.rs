@@ -13,6 +13,7 @@ impl Uart for Vec<u8> {
 }
 
 fn guest(name: &str) -> &'static mut Guest {
+    let name = Box::leak(Box::from(name));
     Box::leak(Box::new(Guest::new(name)))
 }
 

@@ -66,7 +66,7 @@ fn on_trap(vcpu: &mut Vcpu, regs: &mut GuestRegs, syndrome: u64, is_whole: bool)
         if !has(abort.register()) {
             return Exit::Whole;
         }
-        if far.is_multiple_of(PAGE) {
+        if far.is_multiple_of(PAGE) && !abort.is_write() {
             return at_page(vcpu, regs, abort, ipa);
         }
         return device(vcpu, regs, abort, ipa);
@@ -81,7 +81,7 @@ fn on_trap(vcpu: &mut Vcpu, regs: &mut GuestRegs, syndrome: u64, is_whole: bool)
     handle(vcpu, regs, syndrome, is_whole)
 }
 
-/// An access to the first register of a device's page, as it seems.
+/// A load of the first register of a device's page, as it seems.
 #[inline(never)]
 fn at_page(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> Exit {
     match devices::at(ipa) {
@@ -203,7 +203,8 @@ fn external_abort(abort: DataAbort) -> Outcome {
 /// Whether a CPU that takes one for the other has reported a fault of stage 1 as one of stage 2, of a load that crosses
 /// into another page: at its start, or misaligned. The guest repeats the access, and sees to the fault itself.
 fn is_stage_1_fault(abort: DataAbort, far: u64) -> bool {
-    errata::misreports_stage_2_faults(regs::midr())
+    !abort.is_write()
+        && errata::misreports_stage_2_faults(regs::midr())
         && !abort.is_stage_1_walk()
         && !el1::stage_1_translates(far)
 }

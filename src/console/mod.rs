@@ -28,6 +28,9 @@ const ESCAPE: u8 = 0x1c;
 pub trait Uart {
     /// Sends one byte; waits until it can.
     fn put(&mut self, byte: u8);
+
+    /// Sends one byte, unless it would have to wait. Whether it was sent.
+    fn put_at_once(&mut self, byte: u8) -> bool;
 }
 
 /// What a byte from the serial line is for.
@@ -147,16 +150,32 @@ impl Console {
     }
 
     /// A VM writes a byte. Whether [`Self::settle`] is to be called once there has been quiet for a moment.
-    #[inline(always)]
     #[must_use]
     pub fn output(&mut self, vm: VmId, byte: u8, uart: &mut impl Uart) -> bool {
         if self.focus != Some(vm) {
             return self.output_aside(vm, byte, uart);
         }
-        if self.row == Row::Owed {
-            self.settle(uart);
-        }
+        self.settle(uart);
         uart.put(byte);
+        self.keep(vm, byte);
+        false
+    }
+
+    /// The same for a byte that goes out as it comes, which is nearly every byte of the VM in focus. Otherwise nothing has happened,
+    /// and the answer is false.
+    #[inline(always)]
+    #[must_use]
+    pub fn output_at_once(&mut self, vm: VmId, byte: u8, uart: &mut impl Uart) -> bool {
+        let sent = self.focus == Some(vm) && self.row != Row::Owed && uart.put_at_once(byte);
+        if sent {
+            self.keep(vm, byte);
+        }
+        sent
+    }
+
+    /// Notes what the VM in focus has sent.
+    #[inline(always)]
+    fn keep(&mut self, vm: VmId, byte: u8) {
         if let Some(guest) = self.guests.get_mut(vm.index()) {
             if byte == b'\n' {
                 guest.line.clear();
@@ -166,7 +185,6 @@ impl Console {
                 self.row = Row::Text;
             }
         }
-        false
     }
 
     /// A VM that is not in focus writes a byte.

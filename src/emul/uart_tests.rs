@@ -294,8 +294,17 @@ proptest! {
             if let Some(byte) = input {
                 uart.take(byte);
             }
-            let before = uart.line();
+            let (before, whole) = (uart.line(), uart.clone());
+            let peeked = uart.peek(access.offset);
             if let Ok(effect) = uart.access(access) {
+                if let (Op::Read, Some(value)) = (access.op, peeked) {
+                    prop_assert_eq!(effect.value, u64::from(value));
+                    prop_assert_eq!(&uart, &whole);
+                }
+                if let (Op::Write(byte), DR, true) = (access.op, access.offset, whole.is_sending()) {
+                    prop_assert_eq!(effect.transmit, Some(byte as u8));
+                    prop_assert_eq!(&uart, &whole);
+                }
                 prop_assert_eq!(effect.line, (uart.line() != before).then_some(!before));
             }
             prop_assert_eq!(uart.line(), uart.load(RIS) & uart.load(IMSC) != 0);

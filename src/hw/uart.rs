@@ -42,12 +42,21 @@ impl Uart {
 
     /// Sends one byte; gives it up when the transmitter never gets room, and those behind it at once: others wait for
     /// the line meanwhile.
-    #[inline(always)]
     pub fn put(&mut self, byte: u8) {
-        if self.has_room() || self.gets_room() {
+        if !self.put_at_once(byte) && self.gets_room() {
+            self.transmit.write(byte.into());
+        }
+    }
+
+    /// Sends one byte if there is room for it.
+    #[inline(always)]
+    pub fn put_at_once(&mut self, byte: u8) -> bool {
+        let room = self.has_room();
+        if room {
             self.transmit.write(byte.into());
             self.given_up = 0;
         }
+        room
     }
 
     fn has_room(&self) -> bool {

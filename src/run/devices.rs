@@ -11,7 +11,7 @@ use crate::{
         translation::PAGE,
     },
     types::{Abort, Access, Ipa, Op, Width},
-    vm::Vcpu,
+    vm::{Vcpu, Vm},
 };
 
 /// Carries out a decoded access of a guest.
@@ -22,15 +22,15 @@ type Device = fn(&mut Vcpu, &mut GuestRegs, DataAbort, Ipa) -> Exit;
 pub fn at(ipa: Ipa) -> Option<Device> {
     let inside = |window: Window| ipa.get().wrapping_sub(window.base.get()) < window.size;
     if inside(machine::UART) {
-        Some(|vcpu, regs, abort, ipa| on(vcpu, regs, abort, ipa, machine::UART, uart))
+        Some(uart)
     } else if inside(machine::GICD) {
         Some(distributor)
     } else if inside(machine::GICR) {
         Some(redistributors)
     } else if inside(machine::GICC) {
-        Some(|vcpu, regs, abort, ipa| on(vcpu, regs, abort, ipa, machine::GICC, cpu_interface))
+        Some(|vcpu, regs, abort, ipa| seldom(vcpu, regs, abort, ipa, machine::GICC, cpu_interface))
     } else if inside(machine::RTC) {
-        Some(|vcpu, regs, abort, ipa| on(vcpu, regs, abort, ipa, machine::RTC, rtc))
+        Some(|vcpu, regs, abort, ipa| seldom(vcpu, regs, abort, ipa, machine::RTC, rtc))
     } else {
         None
     }
@@ -48,6 +48,19 @@ fn on(
 ) -> Exit {
     let access = access(regs, abort, ipa, window);
     exit::answered(regs, abort, access.and_then(|access| device(vcpu, access)))
+}
+
+/// The same for what is seldom or long, out of line.
+#[inline(never)]
+fn seldom(
+    vcpu: &mut Vcpu,
+    regs: &mut GuestRegs,
+    abort: DataAbort,
+    ipa: Ipa,
+    window: Window,
+    device: fn(&mut Vcpu, Access) -> Result<u64, Abort>,
+) -> Exit {
+    on(vcpu, regs, abort, ipa, window, device)
 }
 
 /// The access as the device at `window` sees it. Device memory faults unaligned accesses before stage 2 is asked, but a guest
@@ -109,10 +122,34 @@ fn cpu_interface(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
     Ok(0)
 }
 
-fn uart(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
+/// Most accesses read a register or send a byte, and there is no more to them: those want no stack frame.
+fn uart(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> Exit {
+    match uart_at_once(vcpu.vm, regs, abort, ipa.get() % machine::UART.size) {
+        Some(value) => exit::answered(regs, abort, Ok(value)),
+        None => seldom(vcpu, regs, abort, ipa, machine::UART, uart_in_full),
+    }
+}
+
+/// What the access yields; `None` when it was not one of those, and nothing has happened.
+#[inline(always)]
+fn uart_at_once(vm: &Vm, regs: &GuestRegs, abort: DataAbort, offset: u64) -> Option<u64> {
+    if abort.width() == Width::Double {
+        return None;
+    }
+    if !abort.is_write() {
+        return vm.uart.try_lock_in_line()?.peek(offset).map(u64::from);
+    }
+    if offset != 0 || !vm.uart.try_lock_in_line()?.is_sending() {
+        return None;
+    }
+    let byte = regs.get(abort.register()) as u8;
+    serial::guest_output_at_once(vm.id, byte).then_some(0)
+}
+
+fn uart_in_full(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
     let vm = vcpu.vm;
     let effect = {
-        let mut uart = vm.uart.lock_in_line();
+        let mut uart = vm.uart.lock();
         let effect = uart.access(access)?;
         // Under the device's lock: levels reach the interrupt controller in the order in which they arose.
         if let Some(line) = effect.line {

@@ -224,6 +224,7 @@ fn provides(vcpu: &Vcpu, fault: Fault, ipa: Option<Ipa>) -> bool {
 }
 
 /// Moves the guest behind the instruction that trapped.
+#[cold]
 fn advance() {
     let bytes = esr::instruction_bytes(guest::syndrome());
     guest::set_return(

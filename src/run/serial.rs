@@ -32,11 +32,15 @@ impl Port {
 }
 
 impl console::Uart for Port {
-    #[inline(always)]
     fn put(&mut self, byte: u8) {
         if let Some(uart) = &mut self.0 {
             uart.put(byte);
         }
+    }
+
+    #[inline(always)]
+    fn put_at_once(&mut self, byte: u8) -> bool {
+        self.0.as_mut().is_none_or(|uart| uart.put_at_once(byte))
     }
 }
 
@@ -103,10 +107,19 @@ pub fn stopped(vm: VmId, text: fmt::Arguments) {
 
 /// A guest's UART has sent a byte. Whether [`settle`] is to be called once the guest is quiet.
 #[must_use]
-#[inline(always)]
 pub fn guest_output(vm: VmId, byte: u8) -> bool {
-    let line = &mut *LINE.lock_in_line();
+    let line = &mut *LINE.lock();
     line.console.output(vm, byte, &mut line.port)
+}
+
+/// The same where nobody has to be waited for and nothing else is to be done. Whether it was so: the byte is not out otherwise.
+#[must_use]
+#[inline(always)]
+pub fn guest_output_at_once(vm: VmId, byte: u8) -> bool {
+    LINE.try_lock_in_line().is_some_and(|mut line| {
+        let line = &mut *line;
+        line.console.output_at_once(vm, byte, &mut line.port)
+    })
 }
 
 /// Writes the unfinished line of the VM in focus again.

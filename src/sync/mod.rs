@@ -38,6 +38,13 @@ mod imp {
             }
         }
 
+        /// Takes the lock if one attempt will do, in line, which may fail for no reason: for a short way that has a longer one
+        /// to turn to.
+        #[inline(always)]
+        pub fn try_lock_in_line(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock_weak()
+        }
+
         /// Takes the lock if it is free, for those who must not wait (the panic path).
         pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
             self.0.try_lock()
@@ -73,6 +80,11 @@ mod imp {
         }
 
         /// Takes the lock if it is free.
+        pub fn try_lock_in_line(&self) -> Option<MutexGuard<'_, T>> {
+            self.try_lock()
+        }
+
+        /// The same.
         pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
             self.0.try_lock().ok()
         }

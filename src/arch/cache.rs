@@ -95,11 +95,29 @@ pub fn zero(memory: &mut [u8]) {
     complete();
 }
 
-/// Brings the first `written` bytes of `memory` to memory as [`clean_and_invalidate`] does, and zeroes the rest.
-pub fn settle(memory: &mut [u8], written: usize) {
+/// Brings to memory, as [`clean_and_invalidate`] does: the first `written` bytes of `memory` as they are, then `more`, then zeros.
+pub fn settle(memory: &mut [u8], written: usize, more: &[u8]) {
     let (written, rest) = memory.split_at_mut(written.min(memory.len()));
     clean(written);
+    let bytes = more.len().min(rest.len());
+    let (copied, rest) = rest.split_at_mut(bytes);
+    copy(copied, more.split_at(bytes).0);
     zero(rest);
+}
+
+/// Fills `memory` from `from`, which is as long. Whole lines are cleaned while they are at hand.
+fn copy(memory: &mut [u8], from: &[u8]) {
+    unsafe extern "C" {
+        fn copy_to_memory(to: *mut u8, from: *const u8, bytes: usize);
+    }
+    let in_lines = line() == 64 && memory.as_ptr().align_offset(64) == 0;
+    let bytes = if in_lines { memory.len() & !255 } else { 0 };
+    let (lines, tail) = memory.split_at_mut(bytes);
+    let (from, rest) = from.split_at(bytes);
+    // SAFETY: both are `bytes` bytes of Normal memory, in whole lines of the CPU's, and what is written is exclusively borrowed.
+    unsafe { copy_to_memory(lines.as_mut_ptr(), from.as_ptr(), bytes) };
+    tail.copy_from_slice(rest);
+    clean(tail);
 }
 
 fn fill(memory: &mut [u8]) {

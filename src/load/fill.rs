@@ -67,9 +67,9 @@ fn tree_bytes(config: &VmConfig) -> u64 {
     TREE_BYTES + config.fdt.map_or(0, |given| given.len() as u64)
 }
 
-/// Does with the room of an image what follows when so many bytes at its start have been written: the rest becomes zero, and memory holds
+/// Completes the room of an image at whose start so many bytes have been written: these follow, the rest becomes zero, and memory holds
 /// all of it as a guest sees it that reads past the caches.
-pub type Settle = fn(&mut [u8], usize);
+pub type Settle = fn(&mut [u8], usize, &[u8]);
 
 /// Puts the images into `ram`, each settled in its room, and says where and with what in x0 the first CPU begins.
 pub fn fill(
@@ -81,12 +81,10 @@ pub fn fill(
     ram: &mut [u8],
 ) -> Result<Entry, LoadError> {
     let kernel = part(ram, placement.kernel);
-    let bytes = image::unpack(&config.kernel, kernel, crc32).map_err(LoadError::Kernel)?;
-    settle(kernel, bytes);
+    let (bytes, plain) = image::unpack(&config.kernel, kernel, crc32).map_err(LoadError::Kernel)?;
+    settle(kernel, bytes, plain);
     if let (Some(range), Some(ramdisk)) = (placement.ramdisk, config.ramdisk) {
-        let room = part(ram, range);
-        copy(room, ramdisk);
-        settle(room, ramdisk.len());
+        settle(part(ram, range), 0, ramdisk);
     }
     let guest = GuestTree {
         memory: config.memory,
@@ -100,7 +98,7 @@ pub fn fill(
     };
     let memory = part(ram, placement.dtb);
     let bytes = write_tree(config, &guest, memory)?;
-    settle(memory, bytes);
+    settle(memory, bytes, &[]);
     Ok(Entry {
         pc: placement.kernel.start().get(),
         context: placement.dtb.start().get(),
@@ -115,13 +113,6 @@ fn write_tree(config: &VmConfig, guest: &GuestTree, memory: &mut [u8]) -> Result
     };
     let given = fdt::open(given).map_err(LoadError::Malformed)?;
     guest_dtb::merge(guest, &given, memory).map_err(LoadError::Merge)
-}
-
-/// Copies as much of `from` as `to` has room for, which `place` has made all of it.
-fn copy(to: &mut [u8], from: &[u8]) {
-    let bytes = to.len().min(from.len());
-    let (to, from) = (to.split_at_mut(bytes).0, from.split_at(bytes).0);
-    to.copy_from_slice(from);
 }
 
 /// The bytes of `range`; none when it is not RAM, which `place` has excluded.

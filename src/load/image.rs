@@ -72,18 +72,23 @@ pub fn header(kernel: &Kernel) -> Result<ImageHeader, ImageError> {
     }
 }
 
-/// Puts the kernel at the start of `dst`, which is the memory of [`Placement::kernel`], and returns
-/// its size in bytes. When that fails, `dst` may have been written to.
-pub fn unpack(kernel: &Kernel, dst: &mut [u8], crc32: Crc32) -> Result<usize, ImageError> {
-    match kernel {
-        Kernel::Plain(image) => {
-            let (bytes, room) = (image.len(), dst.len());
-            let dst = dst.get_mut(..bytes);
-            dst.ok_or(ImageError::TooLong { bytes, room })?
-                .copy_from_slice(image);
-            Ok(bytes)
-        }
-        Kernel::Gzip(file) => gzip::unpack(file, dst, crc32).map_err(ImageError::Gzip),
+/// Unpacks a compressed kernel to the start of `dst`, which is the memory of [`Placement::kernel`]; one that is not is still to be copied
+/// there. Returns how many bytes have been written, and those that are to follow. When that fails, `dst` may have been written to.
+pub fn unpack<'a>(
+    kernel: &Kernel<'a>,
+    dst: &mut [u8],
+    crc32: Crc32,
+) -> Result<(usize, &'a [u8]), ImageError> {
+    match *kernel {
+        Kernel::Plain(image) if image.len() > dst.len() => Err(ImageError::TooLong {
+            bytes: image.len(),
+            room: dst.len(),
+        }),
+        Kernel::Plain(image) => Ok((0, image)),
+        Kernel::Gzip(file) => match gzip::unpack(file, dst, crc32) {
+            Ok(bytes) => Ok((bytes, &[])),
+            Err(error) => Err(ImageError::Gzip(error)),
+        },
     }
 }
 
@@ -244,9 +249,9 @@ mod tests {
             let header = header(&kernel).unwrap();
             assert_eq!(header.image_size, Some(0x20_0000));
             let mut memory = vec![0xee; 6000];
-            assert_eq!(unpack(&kernel, &mut memory, crc32), Ok(5000));
-            assert_eq!(memory[..5000], image);
-            assert!(memory[5000..].iter().all(|byte| *byte == 0xee));
+            let (bytes, plain) = unpack(&kernel, &mut memory, crc32).unwrap();
+            assert_eq!([&memory[..bytes], plain].concat(), image);
+            assert!(memory[bytes..].iter().all(|byte| *byte == 0xee));
             assert!(unpack(&kernel, &mut memory[..4999], crc32).is_err());
         }
     }

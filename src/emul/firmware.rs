@@ -27,8 +27,8 @@ pub struct Firmware {
     pub(super) constants: Constants,
     /// Whose calls there are besides PSCI's, a bit for each owner.
     pub(super) owners: u64,
-    /// What SMCCC_VERSION is called by, unless that may be an id of PSCI 0.1.
-    pub(super) version_id: Option<FunctionId>,
+    /// What SMCCC_VERSION is known by.
+    pub(super) version_id: FunctionId,
     /// The PSCI ids of a 0.1 VM.
     pub(super) legacy: LegacyIds,
     /// Where an entry point may be.

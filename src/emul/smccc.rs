@@ -45,10 +45,10 @@ pub fn answer(firmware: &Firmware, x: &[u64; 4]) -> Option<u64> {
 /// [`answer`] to an id that is not in PSCI's range: whose owner has no calls, nobody answers.
 #[inline(always)]
 fn answer_others(firmware: &Firmware, id: FunctionId) -> Option<u64> {
-    if firmware.owners >> id.owner() & 1 == 0 {
-        Some(Error::NotSupported.x0())
-    } else if Some(id) == firmware.version_id {
+    if id == firmware.version_id {
         Some(smccc::SUPPORTED_VERSION.into())
+    } else if firmware.owners >> id.owner() & 1 == 0 {
+        Some(Error::NotSupported.x0())
     } else {
         None
     }
@@ -68,11 +68,11 @@ pub(super) const fn owners(version: PsciVersion) -> u64 {
     }
 }
 
-/// The id that SMCCC_VERSION has for certain in a VM with this revision of PSCI.
-pub(super) const fn version_id(version: PsciVersion) -> Option<FunctionId> {
+/// What [`answer_others`] knows SMCCC_VERSION by. Where that may be an id of PSCI 0.1 it is one that never comes so far.
+pub(super) const fn version_id(version: PsciVersion) -> FunctionId {
     match version {
-        PsciVersion::V0_1 => None,
-        _ => Some(smccc::VERSION),
+        PsciVersion::V0_1 => FunctionId::fast32(owner::STANDARD_SECURE, 0),
+        _ => smccc::VERSION,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Carries out a decoded access of a guest.
-type Device = fn(&mut Vcpu, &mut GuestRegs, DataAbort, Ipa) -> Exit;
+type Device = fn(&mut GuestRegs, &mut Vcpu, DataAbort, Ipa) -> Exit;
 
 /// The device whose registers are at `ipa`.
 #[inline(always)]
@@ -28,9 +28,9 @@ pub fn at(ipa: Ipa) -> Option<Device> {
     } else if inside(machine::GICR) {
         Some(redistributors)
     } else if inside(machine::GICC) {
-        Some(|vcpu, regs, abort, ipa| seldom(vcpu, regs, abort, ipa, machine::GICC, cpu_interface))
+        Some(|regs, vcpu, abort, ipa| seldom(regs, vcpu, abort, ipa, machine::GICC, cpu_interface))
     } else if inside(machine::RTC) {
-        Some(|vcpu, regs, abort, ipa| seldom(vcpu, regs, abort, ipa, machine::RTC, rtc))
+        Some(|regs, vcpu, abort, ipa| seldom(regs, vcpu, abort, ipa, machine::RTC, rtc))
     } else {
         None
     }
@@ -39,8 +39,8 @@ pub fn at(ipa: Ipa) -> Option<Device> {
 /// Has `device`, at `window`, carry out an access.
 #[inline(always)]
 fn on(
-    vcpu: &mut Vcpu,
     regs: &mut GuestRegs,
+    vcpu: &mut Vcpu,
     abort: DataAbort,
     ipa: Ipa,
     window: Window,
@@ -53,14 +53,14 @@ fn on(
 /// The same for what is seldom or long, out of line.
 #[inline(never)]
 fn seldom(
-    vcpu: &mut Vcpu,
     regs: &mut GuestRegs,
+    vcpu: &mut Vcpu,
     abort: DataAbort,
     ipa: Ipa,
     window: Window,
     device: fn(&mut Vcpu, Access) -> Result<u64, Abort>,
 ) -> Exit {
-    on(vcpu, regs, abort, ipa, window, device)
+    on(regs, vcpu, abort, ipa, window, device)
 }
 
 /// The access as the device at `window` sees it. Device memory faults unaligned accesses before stage 2 is asked, but a guest
@@ -81,29 +81,29 @@ fn access(regs: &GuestRegs, abort: DataAbort, ipa: Ipa, window: Window) -> Resul
     })
 }
 
-fn distributor(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> Exit {
+fn distributor(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) -> Exit {
     let offset = ipa.get() - machine::GICD.base.get();
     let place = Place::in_distributor(vcpu.vm.gic.version(), vcpu.id, offset);
-    gic(vcpu, regs, abort, ipa, place)
+    gic(regs, vcpu, abort, ipa, place)
 }
 
 /// A GICv2 has none.
-fn redistributors(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> Exit {
+fn redistributors(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) -> Exit {
     let offset = ipa.get() - machine::GICR.base.get();
     let place = match vcpu.vm.gic.version() {
         GicVersion::V2 => None,
         GicVersion::V3 => Place::in_redistributors(vcpu.vm.config.cpus, offset),
     };
     match place {
-        Some(place) => gic(vcpu, regs, abort, ipa, place),
+        Some(place) => gic(regs, vcpu, abort, ipa, place),
         None => exit::answered(regs, abort, Err(Abort)),
     }
 }
 
-/// The registers of the interrupt controller.
+/// The registers of the interrupt controller. Where among them, the place says.
 #[inline(never)]
-fn gic(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa, place: Place) -> Exit {
-    on(vcpu, regs, abort, ipa, machine::GICD, |vcpu, access| {
+fn gic(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa, place: Place) -> Exit {
+    on(regs, vcpu, abort, ipa, machine::GICD, |vcpu, access| {
         irq::access(vcpu, place, access)
     })
 }
@@ -123,10 +123,10 @@ fn cpu_interface(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
 }
 
 /// Most accesses read a register or send a byte, and there is no more to them: those want no stack frame.
-fn uart(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> Exit {
+fn uart(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) -> Exit {
     match uart_at_once(vcpu.vm, regs, abort, ipa.get() % machine::UART.size) {
         Some(value) => exit::answered(regs, abort, Ok(value)),
-        None => seldom(vcpu, regs, abort, ipa, machine::UART, uart_in_full),
+        None => seldom(regs, vcpu, abort, ipa, machine::UART, uart_in_full),
     }
 }
 

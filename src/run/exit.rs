@@ -28,14 +28,14 @@ pub fn on_sync(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
     let syndrome = guest::syndrome();
     match answers(vcpu, regs, syndrome) {
         true => Exit::Resume,
-        false => on_trap(vcpu, regs, syndrome, false),
+        false => on_trap(regs, vcpu, syndrome, false),
     }
 }
 
 /// The same exception again, for a handler that wanted the whole frame.
 #[inline(always)]
 pub fn on_sync_whole(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
-    on_trap(vcpu, regs, guest::syndrome(), true)
+    on_trap(regs, vcpu, guest::syndrome(), true)
 }
 
 /// Whether it was a firmware call that is only a question, which is answered here: in registers, the shortest of all traps.
@@ -57,7 +57,7 @@ fn answers(vcpu: &Vcpu, regs: &mut GuestRegs, syndrome: u64) -> bool {
 
 /// Who handles any other exception. The handlers are called last, so that each has a stack frame as large as it needs.
 #[inline(never)]
-fn on_trap(vcpu: &mut Vcpu, regs: &mut GuestRegs, syndrome: u64, is_whole: bool) -> Exit {
+fn on_trap(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64, is_whole: bool) -> Exit {
     let has = |gpr| is_whole || GuestRegs::always_has(gpr);
     let far = guest::fault_address();
     if let Some((abort, ipa)) = esr::device_access(syndrome, far, guest::fault_ipa())
@@ -67,9 +67,9 @@ fn on_trap(vcpu: &mut Vcpu, regs: &mut GuestRegs, syndrome: u64, is_whole: bool)
             return Exit::Whole;
         }
         if far.is_multiple_of(PAGE) && !abort.is_write() {
-            return at_page(vcpu, regs, abort, ipa);
+            return at_page(regs, vcpu, abort, ipa);
         }
-        return device(vcpu, regs, abort, ipa);
+        return device(regs, vcpu, abort, ipa);
     }
     if syndrome & !esr::RT == esr::ICC_SGI1R_WRITE
         && has(esr::rt(syndrome))
@@ -78,15 +78,15 @@ fn on_trap(vcpu: &mut Vcpu, regs: &mut GuestRegs, syndrome: u64, is_whole: bool)
     {
         return sgi1r(vcpu, regs.get(esr::rt(syndrome)));
     }
-    handle(vcpu, regs, syndrome, is_whole)
+    handle(regs, vcpu, syndrome, is_whole)
 }
 
 /// A load of the first register of a device's page, as it seems.
 #[inline(never)]
-fn at_page(vcpu: &mut Vcpu, regs: &mut GuestRegs, abort: DataAbort, ipa: Ipa) -> Exit {
+fn at_page(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) -> Exit {
     match devices::at(ipa) {
         Some(device) if !is_stage_1_fault(abort, guest::fault_address()) => {
-            device(vcpu, regs, abort, ipa)
+            device(regs, vcpu, abort, ipa)
         }
         _ => Exit::Resume,
     }
@@ -126,7 +126,7 @@ pub fn answered(regs: &mut GuestRegs, abort: DataAbort, answer: Result<u64, Abor
 
 /// Whatever comes less often, decoded in full.
 #[inline(never)]
-fn handle(vcpu: &mut Vcpu, regs: &mut GuestRegs, syndrome: u64, is_whole: bool) -> Exit {
+fn handle(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64, is_whole: bool) -> Exit {
     let outcome = match Syndrome::decode(syndrome) {
         Syndrome::Hvc { imm } => firmware::call(vcpu, regs, imm),
         Syndrome::DataAbort(abort) => data_abort(vcpu, abort),
@@ -185,10 +185,13 @@ fn data_abort(vcpu: &Vcpu, abort: DataAbort) -> Outcome {
     external_abort(abort)
 }
 
-/// A device does not answer the guest's access.
+/// A device does not answer the guest's access, which may not have been meant for it.
 #[cold]
 fn no_device(abort: DataAbort) -> Exit {
-    apply(external_abort(abort))
+    match is_stage_1_fault(abort, guest::fault_address()) {
+        true => Exit::Resume,
+        false => apply(external_abort(abort)),
+    }
 }
 
 fn external_abort(abort: DataAbort) -> Outcome {

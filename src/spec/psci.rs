@@ -251,11 +251,14 @@ impl CallSet {
     /// Where an id is: the SMC32 ids by number, then the SMC64 ids. `None` outside of PSCI's range.
     #[inline(always)]
     pub const fn slot(id: FunctionId) -> Option<usize> {
+        const WIDTH: u32 = SMC32_BASE ^ SMC64_BASE;
         let number = id.get() as usize % NUMBERS;
-        match id.get() - number as u32 {
-            SMC32_BASE => Some(number),
-            SMC64_BASE => Some(NUMBERS + number),
-            _ => None,
+        if id.get() & !WIDTH & !(NUMBERS as u32 - 1) != SMC32_BASE {
+            return None;
+        }
+        match id.get() & WIDTH {
+            0 => Some(number),
+            _ => Some(NUMBERS + number),
         }
     }
 }

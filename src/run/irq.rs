@@ -296,7 +296,10 @@ fn load(gic: &Gic, lists: &mut ListRegs) {
 fn store(gic: &Gic, lists: &mut ListRegs) {
     gic.write_virtual(&lists.lr, lists.dirty, lists.hcr);
     lists.dirty = 0;
-    for intid in lists.release.drain(..) {
-        gic.release(intid.into());
+    if !lists.release.is_empty() {
+        lists
+            .release
+            .drain(..)
+            .for_each(|intid| gic.release(intid.into()));
     }
 }

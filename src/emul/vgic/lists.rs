@@ -567,10 +567,10 @@ impl Candidates {
     /// Most banks have nothing to tell; that is found out first.
     #[inline(always)]
     fn add(&mut self, word: u8, bank: &Bank, cpu: &Cpu, groups: Groups) {
-        self.released |= bank.release != 0;
-        if bank.waiting() | bank.active == 0 {
+        if bank.line | bank.latch | bank.active | bank.release == 0 {
             return;
         }
+        self.released |= bank.release != 0;
         let active = bank.active & !bank.listed & cpu.home(word);
         let pending = bank.ready(groups) & cpu.routed(word);
         if let Some(chosen) = self.chosen.get_mut(usize::from(word)) {

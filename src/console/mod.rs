@@ -64,7 +64,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A VM that does not run yet. Of its name, [`NAME_BYTES`] at most are shown.
+    /// A VM that does not run yet. Of its name, `NAME_BYTES` at most are shown.
     pub fn new(name: &'static str) -> Self {
         Self {
             name: name.split_at(name.floor_char_boundary(NAME_BYTES)).0,

@@ -18,7 +18,7 @@ const _: &str = include_str!("../linker.ld");
 )]
 mod entry {
     use bulkhead::{
-        arch::guest::{Exit, FaultFrame, GuestRegs, with_state},
+        arch::guest::{Exit, FaultFrame, GuestRegs},
         run,
         vm::Vcpu,
     };
@@ -35,36 +35,42 @@ mod entry {
         run::boot::secondary(pcpu)
     }
 
-    /// Has a handler look after the vCPU that this CPU runs; its answer, for vectors.S.
-    #[inline(always)]
-    fn with_vcpu(handler: impl FnOnce(&mut Vcpu) -> Exit) -> u64 {
-        // SAFETY: (1) `run::vcpu` enters guests with a `Vcpu` and nothing else. (2) vectors.S calls handlers one
-        // after the other, and exits do not nest.
-        unsafe { with_state(handler) }.unwrap_or(Exit::Park) as u64
-    }
+    // What vectors.S calls while a guest runs: with the `Vcpu` that `run::vcpu`, and nobody else, enters guests with. Its answer
+    // says how to go on.
 
-    /// A synchronous exception from the guest. x20 to x28 are not in the frame; the answer may be that they are needed.
+    /// A synchronous exception from the guest that is no abort. x20 to x28 are not in the frame; the answer may be that they
+    /// are needed.
     #[unsafe(no_mangle)]
-    extern "C" fn bulkhead_on_sync(regs: &mut GuestRegs) -> u64 {
-        with_vcpu(|vcpu| run::exit::on_sync(vcpu, regs))
+    extern "C" fn bulkhead_on_sync(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) -> Exit {
+        run::exit::on_sync(regs, vcpu, syndrome)
     }
 
     /// The same exception again, with the whole frame.
     #[unsafe(no_mangle)]
-    extern "C" fn bulkhead_on_sync_whole(regs: &mut GuestRegs) -> u64 {
-        with_vcpu(|vcpu| run::exit::on_sync_whole(vcpu, regs))
+    extern "C" fn bulkhead_on_sync_whole(
+        regs: &mut GuestRegs,
+        vcpu: &mut Vcpu,
+        syndrome: u64,
+    ) -> Exit {
+        run::exit::on_sync_whole(regs, vcpu, syndrome)
+    }
+
+    /// An abort of the guest's. The register that it may name is in the frame.
+    #[unsafe(no_mangle)]
+    extern "C" fn bulkhead_on_abort(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) -> Exit {
+        run::exit::on_abort(regs, vcpu, syndrome)
     }
 
     /// An interrupt while the guest ran.
     #[unsafe(no_mangle)]
-    extern "C" fn bulkhead_on_irq() -> u64 {
-        with_vcpu(run::irq::on_irq)
+    extern "C" fn bulkhead_on_irq(vcpu: &mut Vcpu) -> Exit {
+        run::irq::on_irq(vcpu)
     }
 
     /// An SError while the guest ran.
     #[unsafe(no_mangle)]
-    extern "C" fn bulkhead_on_serror() -> u64 {
-        with_vcpu(run::exit::on_serror)
+    extern "C" fn bulkhead_on_serror(vcpu: &mut Vcpu) -> Exit {
+        run::exit::on_serror(vcpu)
     }
 
     /// An exception that EL2 itself has taken.

@@ -2,7 +2,7 @@
 
 use super::{
     cache,
-    guest::{self, Exit, FRAME_BYTES},
+    guest::{self, Exit, FRAME_BYTES, FaultFrame, GuestRegs},
 };
 use crate::types::{Mpidr, Pa, PaRange};
 use aarch64_cpu::registers::*;
@@ -15,11 +15,13 @@ use core::{
 unsafe extern "C" {
     fn bulkhead_main(device_tree: u64, el: u64) -> !;
     fn bulkhead_secondary(pcpu: u64) -> !;
-    fn bulkhead_on_sync(regs: &mut super::guest::GuestRegs) -> u64;
-    fn bulkhead_on_sync_whole(regs: &mut super::guest::GuestRegs) -> u64;
-    fn bulkhead_on_irq() -> u64;
-    fn bulkhead_on_serror() -> u64;
-    fn bulkhead_on_fault(frame: &mut super::guest::FaultFrame);
+    // The state is the one given to `guest::enter`.
+    fn bulkhead_on_sync(regs: &mut GuestRegs, state: *mut (), syndrome: u64) -> Exit;
+    fn bulkhead_on_sync_whole(regs: &mut GuestRegs, state: *mut (), syndrome: u64) -> Exit;
+    fn bulkhead_on_abort(regs: &mut GuestRegs, state: *mut (), syndrome: u64) -> Exit;
+    fn bulkhead_on_irq(state: *mut ()) -> Exit;
+    fn bulkhead_on_serror(state: *mut ()) -> Exit;
+    fn bulkhead_on_fault(frame: &mut FaultFrame);
     fn secondary_entry();
     fn spin_table_entry();
 }
@@ -39,6 +41,7 @@ global_asm!(
     include_str!("vectors.S"),
     on_sync = sym bulkhead_on_sync,
     on_sync_whole = sym bulkhead_on_sync_whole,
+    on_abort = sym bulkhead_on_abort,
     on_irq = sym bulkhead_on_irq,
     on_serror = sym bulkhead_on_serror,
     on_fault = sym bulkhead_on_fault,
@@ -47,7 +50,7 @@ global_asm!(
     WHOLE = const Exit::Whole as u64,
     CALL = const guest::CALL_OFFSET,
     LOOPS = const guest::LOOPS_OFFSET,
-    FAULT_FRAME = const size_of::<super::guest::FaultFrame>(),
+    FAULT_FRAME = const size_of::<FaultFrame>(),
 );
 
 /// What a CPU needs between its reset and Rust, for [`publish`].

@@ -41,7 +41,7 @@ impl Hardening {
 
 impl GuestRegs {
     /// Whether `gpr` is one of those that a handler may change, so that a frame always has it: not x20 to x28, which
-    /// vectors.S saves only where they are asked for.
+    /// vectors.S saves only for an abort that may name one, and where they are asked for.
     #[inline(always)]
     pub const fn always_has(gpr: Gpr) -> bool {
         !matches!(gpr.index(), Some(20..=28))
@@ -126,29 +126,17 @@ pub struct FaultFrame {
 const _: () = assert!(offset_of!(FaultFrame, esr) == 256);
 
 /// Runs the guest from ELR_EL2 in the state SPSR_EL2, with `x0` and zeros in its registers, on a CPU that wants `hardening`,
-/// until a trap handler answers [`Exit::Park`]. `state` is what [`with_state`] lends to the handlers meanwhile.
+/// until a trap handler answers [`Exit::Park`]. Handlers get `state` meanwhile: one at a time, and of the type that
+/// main.rs gives them.
 pub fn enter<T>(x0: u64, hardening: Hardening, state: &mut T) {
     unsafe extern "C" {
         fn enter_guest(x0: u64, hardening: u64) -> u64;
     }
     TPIDR_EL2.set(core::ptr::from_mut(state) as u64);
     // SAFETY: (1) The guest's own translation (stage 2) keeps it out of our memory. (2) vectors.S preserves what the C
-    // calling convention wants.
+    // calling convention wants. (3) It lends `state`, which is exclusively borrowed for as long, to handlers of the guest's
+    // exceptions, none of which comes inside another.
     unsafe { enter_guest(x0, hardening.word()) };
-    TPIDR_EL2.set(0);
-}
-
-/// Lends the state given to [`enter`] to a trap handler on the same CPU; `None` outside of a guest's run.
-///
-/// # Safety
-///
-/// `T` must be the type that `enter` was called with, and the call must come from a trap handler (which runs
-/// once per exit and not inside another), so that the borrow is the only one.
-pub unsafe fn with_state<T, R>(handler: impl FnOnce(&mut T) -> R) -> Option<R> {
-    let state = TPIDR_EL2.get() as *mut T;
-    // SAFETY: (1) TPIDR_EL2 holds null or the pointer that `enter`, still on this CPU's stack, made from a
-    // `&mut T` that it keeps borrowed. (2) Type and exclusiveness are the caller's promise.
-    unsafe { state.as_mut() }.map(handler)
 }
 
 /// Where and in which state the guest goes on.

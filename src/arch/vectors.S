@@ -1,12 +1,12 @@
 // EL2's exception vectors, and the way into a guest and back.
 //
-// While a guest runs, SP_EL2 points at its register frame, so an exit saves there at once. The handler is
-// called from the vector and its answer decides: 0 goes straight back into the guest. Cheap traps never
+// While a guest runs, SP_EL2 points at its register frame, so an exit saves there at once, and TPIDR_EL2 at what handlers are
+// to know. The handler is called from the vector and its answer decides: 0 goes straight back into the guest. Cheap traps never
 // unwind; the rare ones (CPU_OFF, reset) end a plain function call.
 //
-// At first only what a function may change is saved, x0-x19 and x29-x30: of the others the guest's values stay
-// in the registers until the handler returns. That is enough for interrupts, firmware calls and nearly
-// all accesses to devices; the rest asks for the whole frame and is called again.
+// Only what a function may change is saved, x0-x19 and x29-x30: of the others the guest's values stay in the registers
+// until the handler returns. An abort whose syndrome may name one of x20-x28 has them saved as well. What else wants
+// the whole frame, which is rare, asks for it and is called again.
 
 // Offsets in the frame: x0-x30 in order, then what the hardened vectors look at. Those up to x18 a function may change, the
 // others only with the frame's help.
@@ -93,6 +93,9 @@
     save_volatile
     \harden
     mov     x0, sp
+    mrs     x1, tpidr_el2
+    mrs     x2, esr_el2
+    tbnz    x2, #31, abort          // EC 0x20 and above
     bl      {on_sync}
     cbz     x0, restore_volatile
     b       rare
@@ -103,6 +106,7 @@
     slot
     save_volatile
     \harden
+    mrs     x0, tpidr_el2
     bl      \handler
     cbz     x0, restore_volatile
     b       leave
@@ -142,6 +146,19 @@ hardened_vectors:
 
 // What follows fills the room in front of the tables, which would be empty: a table begins on a multiple of 2 KiB.
     .pushsection .head.rest, "ax"
+// An abort: x0, x1 and x2 are the handler's arguments. Its syndrome names a register in bits [20:16] (SRT), if any: above x19?
+abort:
+    tbz     x2, #20, 1f
+    tst     x2, #(0b11 << 18)
+    b.eq    1f
+    store_x20_x28
+    bl      {on_abort}
+    cbz     x0, restore
+    b       rare
+1:  bl      {on_abort}
+    cbz     x0, restore_volatile
+    b       rare
+
 // What a handler of a synchronous exception may want besides going on (`Exit`): the same again with the whole frame;
 // to leave; or to go on with all of the frame, in which it has put new values.
 rare:
@@ -151,6 +168,8 @@ rare:
     b.ne    restore
     store_x20_x28
     mov     x0, sp
+    mrs     x1, tpidr_el2
+    mrs     x2, esr_el2
     bl      {on_sync_whole}
     cmp     x0, #{PARK}
     b.eq    leave

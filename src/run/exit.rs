@@ -21,21 +21,35 @@ use crate::{
     vm::Vcpu,
 };
 
-/// A synchronous exception from the guest. What is frequent and short comes first, and makes do with the registers that
-/// are saved at once; the rest wants the frame to be whole.
+/// A synchronous exception from the guest that is no abort. What is frequent and short comes first, and makes do with the
+/// registers that are saved at once; the rest wants the frame to be whole.
 #[inline(always)]
-pub fn on_sync(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
-    let syndrome = guest::syndrome();
+pub fn on_sync(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) -> Exit {
     match answers(vcpu, regs, syndrome) {
         true => Exit::Resume,
-        false => on_trap(regs, vcpu, syndrome, false),
+        false => on_trap(regs, vcpu, syndrome),
     }
 }
 
 /// The same exception again, for a handler that wanted the whole frame.
 #[inline(always)]
-pub fn on_sync_whole(vcpu: &mut Vcpu, regs: &mut GuestRegs) -> Exit {
-    on_trap(regs, vcpu, guest::syndrome(), true)
+pub fn on_sync_whole(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) -> Exit {
+    handle(regs, vcpu, syndrome, true)
+}
+
+/// An abort: mostly an access to a device. The handlers are called last, so that each has a stack frame as large as it needs.
+#[inline(always)]
+pub fn on_abort(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) -> Exit {
+    let far = guest::fault_address();
+    if let Some((abort, ipa)) = esr::device_access(syndrome, far, guest::fault_ipa())
+        && let Some(device) = devices::at(ipa)
+    {
+        return match far.is_multiple_of(PAGE) && !abort.is_write() {
+            true => at_page(regs, vcpu, abort, ipa),
+            false => device(regs, vcpu, abort, ipa),
+        };
+    }
+    handle(regs, vcpu, syndrome, true)
 }
 
 /// Whether it was a firmware call that is only a question, which is answered here: in registers, the shortest of all traps.
@@ -55,30 +69,17 @@ fn answers(vcpu: &Vcpu, regs: &mut GuestRegs, syndrome: u64) -> bool {
     true
 }
 
-/// Who handles any other exception. The handlers are called last, so that each has a stack frame as large as it needs.
+/// Who handles any other exception but an abort.
 #[inline(never)]
-fn on_trap(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64, is_whole: bool) -> Exit {
-    let has = |gpr| is_whole || GuestRegs::always_has(gpr);
-    let far = guest::fault_address();
-    if let Some((abort, ipa)) = esr::device_access(syndrome, far, guest::fault_ipa())
-        && let Some(device) = devices::at(ipa)
-    {
-        if !has(abort.register()) {
-            return Exit::Whole;
-        }
-        if far.is_multiple_of(PAGE) && !abort.is_write() {
-            return at_page(regs, vcpu, abort, ipa);
-        }
-        return device(regs, vcpu, abort, ipa);
-    }
+fn on_trap(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) -> Exit {
     if syndrome & !esr::RT == esr::ICC_SGI1R_WRITE
-        && has(esr::rt(syndrome))
+        && GuestRegs::always_has(esr::rt(syndrome))
         && vcpu.vm.gic.version() == GicVersion::V3
         && is_plain()
     {
         return sgi1r(vcpu, regs.get(esr::rt(syndrome)));
     }
-    handle(regs, vcpu, syndrome, is_whole)
+    handle(regs, vcpu, syndrome, false)
 }
 
 /// A load of the first register of a device's page, as it seems.

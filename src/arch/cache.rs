@@ -4,7 +4,7 @@
 //! EL2 wrote through its own cacheable mapping must therefore reach the point of coherency first, and no
 //! line may stay behind that could be written back over what the guest stores later.
 
-use super::regs::read_reg;
+use super::{el1, regs::read_reg};
 use crate::types::{Pa, PaRange};
 use core::arch::asm;
 
@@ -96,6 +96,9 @@ pub fn zero(memory: &mut [u8]) {
 }
 
 /// Brings to memory, as [`clean_and_invalidate`] does: the first `written` bytes of `memory` as they are, then `more`, then zeros.
+///
+/// It changes FP and SIMD registers, which EL2 uses nowhere else and never while a guest has values in them: to be called
+/// when the vCPU of this CPU does not run, and [begins anew](super::el1::reset) if ever it does.
 pub fn settle(memory: &mut [u8], written: usize, more: &[u8]) {
     let (written, rest) = memory.split_at_mut(written.min(memory.len()));
     clean(written);
@@ -110,11 +113,12 @@ fn copy(memory: &mut [u8], from: &[u8]) {
     unsafe extern "C" {
         fn copy_to_memory(to: *mut u8, from: *const u8, bytes: usize);
     }
-    let in_lines = line() == 64 && memory.as_ptr().align_offset(64) == 0;
-    let bytes = if in_lines { memory.len() & !255 } else { 0 };
+    let in_lines = line() == 64 && memory.as_ptr().align_offset(64) == 0 && el1::has_fp();
+    let bytes = if in_lines { memory.len() & !511 } else { 0 };
     let (lines, tail) = memory.split_at_mut(bytes);
     let (from, rest) = from.split_at(bytes);
-    // SAFETY: both are `bytes` bytes of Normal memory, in whole lines of the CPU's, and what is written is exclusively borrowed.
+    // SAFETY: (1) Both are `bytes` bytes of Normal memory, in whole lines of the CPU's, and what is written is exclusively
+    // borrowed. (2) Compiled code is soft-float and keeps nothing in the registers that are lost.
     unsafe { copy_to_memory(lines.as_mut_ptr(), from.as_ptr(), bytes) };
     tail.copy_from_slice(rest);
     clean(tail);

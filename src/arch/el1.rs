@@ -175,10 +175,15 @@ fn clear_fp() {
     unsafe extern "C" {
         fn clear_fp_registers();
     }
-    if ID_AA64PFR0_EL1.get() >> 16 & 0xf != 0xf {
+    if has_fp() {
         // SAFETY: EL2 code is soft-float and keeps nothing there; CPTR_EL2.TFP is clear.
         unsafe { clear_fp_registers() }
     }
+}
+
+/// Whether the CPU has FP and SIMD registers (ID_AA64PFR0_EL1.FP).
+pub fn has_fp() -> bool {
+    ID_AA64PFR0_EL1.get() >> 16 & 0xf != 0xf
 }
 
 /// The raw value of an ID register with op0 = 3, op1 = 0, CRn = 0 and the given CRm (1 to 7) and op2 (0 to 7); the

@@ -147,23 +147,23 @@ bcmp:
     ret
 
 // copy_to_memory(x0 = to, x1 = from, x2 = bytes): lines of 64 bytes, each cleaned and invalidated as soon as it is written. It wants
-// the first of a line in x0 and a multiple of 256 in x2.
+// the first of a line in x0 and a multiple of 512 in x2. v0-v3 are lost.
     .section .text.copy_to_memory, "ax"
+    .arch_extension fp
+    .arch_extension simd
     .global copy_to_memory
 copy_to_memory:
-    sub     x0, x0, #16
+    sub     x0, x0, #32
     cbz     x2, 2f
-1:  .rept   4
-    ldp     x3, x4, [x1], #64
-    ldp     x5, x6, [x1, #-48]
-    ldp     x7, x8, [x1, #-32]
-    ldp     x9, x10, [x1, #-16]
-    stp     x3, x4, [x0, #16]
-    stp     x5, x6, [x0, #32]
-    stp     x7, x8, [x0, #48]
-    stp     x9, x10, [x0, #64]!
+1:  .rept   8
+    ldp     q0, q1, [x1], #64
+    ldp     q2, q3, [x1, #-32]
+    stp     q0, q1, [x0, #32]
+    stp     q2, q3, [x0, #64]!
     dc      civac, x0               // in the line that was written
     .endr
-    subs    x2, x2, #256
+    subs    x2, x2, #512
     b.ne    1b
 2:  ret
+    .arch_extension nosimd
+    .arch_extension nofp

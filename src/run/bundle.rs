@@ -181,6 +181,7 @@ fn make(
         counter_offset: el1::counter(),
         firmware: Firmware::new(registers, psci, config.cpus, ipa),
         stolen,
+        vgic_identity: vgic.identity(),
         vgic: Mutex::new(vgic),
         uart: Mutex::new(Uart::new()),
         rtc: Mutex::new(Rtc::new(time_of_day, timers::seconds())),

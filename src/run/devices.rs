@@ -3,7 +3,7 @@
 use super::{exit, irq, serial, timers};
 use crate::{
     arch::guest::{Exit, GuestRegs},
-    emul::vgic::Place,
+    emul::vgic::{Found, Hit, Place},
     spec::{
         esr::DataAbort,
         gic::{GicVersion, gicc},
@@ -74,38 +74,76 @@ fn access(regs: &GuestRegs, abort: DataAbort, ipa: Ipa, window: Window) -> Resul
     Ok(Access {
         offset: ipa.get() - window.base.get(),
         width,
-        op: match abort.is_write() {
-            true => Op::Write(regs.get(abort.register()) & width.mask()),
-            false => Op::Read,
-        },
+        op: op(regs, abort),
     })
 }
 
+/// What the access does.
+#[inline(always)]
+fn op(regs: &GuestRegs, abort: DataAbort) -> Op {
+    match abort.is_write() {
+        true => Op::Write(regs.get(abort.register()) & abort.width().mask()),
+        false => Op::Read,
+    }
+}
+
+/// What never changes is read at once, and without locking anything.
 fn distributor(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) -> Exit {
-    let offset = ipa.get() - machine::GICD.base.get();
+    let offset = ipa.get().wrapping_sub(machine::GICD.base.get());
     let place = Place::in_distributor(vcpu.vm.gic.version(), vcpu.id, offset);
-    gic(regs, vcpu, abort, ipa, place)
+    let Some(hit) = place.look_up() else {
+        return gic_place(regs, vcpu, abort, place);
+    };
+    match hit.fixed(abort.width()) {
+        Some(which) => {
+            let value = vcpu.vm.vgic_identity.get(which);
+            exit::answered(regs, abort, Ok(value.into()))
+        }
+        None => gic_register(regs, vcpu, abort, place, hit),
+    }
 }
 
 /// A GICv2 has none.
 fn redistributors(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) -> Exit {
-    let offset = ipa.get() - machine::GICR.base.get();
+    let offset = ipa.get().wrapping_sub(machine::GICR.base.get());
     let place = match vcpu.vm.gic.version() {
         GicVersion::V2 => None,
         GicVersion::V3 => Place::in_redistributors(vcpu.vm.config.cpus, offset),
     };
     match place {
-        Some(place) => gic(regs, vcpu, abort, ipa, place),
+        Some(place) => gic_place(regs, vcpu, abort, place),
         None => exit::answered(regs, abort, Err(Abort)),
     }
 }
 
-/// The registers of the interrupt controller. Where among them, the place says.
+/// Whatever is in a place among the interrupt controller's registers.
 #[inline(never)]
-fn gic(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa, place: Place) -> Exit {
-    on(regs, vcpu, abort, ipa, machine::GICD, |vcpu, access| {
-        irq::access(vcpu, place, access)
-    })
+fn gic_place(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, place: Place) -> Exit {
+    match place.hit() {
+        Some(hit) => gic_register(regs, vcpu, abort, place, hit),
+        None if place.is_aligned(abort.width()) => exit::answered(regs, abort, Ok(0)),
+        None => exit::answered(regs, abort, Err(Abort)),
+    }
+}
+
+#[inline(never)]
+fn gic_register(
+    regs: &mut GuestRegs,
+    vcpu: &mut Vcpu,
+    abort: DataAbort,
+    place: Place,
+    hit: Hit,
+) -> Exit {
+    let found = match place.is_aligned(abort.width()) {
+        true => hit.found(place, vcpu.id, abort.width()),
+        false => Err(Abort),
+    };
+    let value = found.map(|found| match found {
+        Found::Reserved => 0,
+        Found::Fixed(which) => vcpu.vm.vgic_identity.get(which).into(),
+        Found::State(state) => irq::access(vcpu, state, op(regs, abort)),
+    });
+    exit::answered(regs, abort, value)
 }
 
 /// A GICv2's CPU interface is the board's GICV but for the page that holds GICC_DIR, where everything else is reserved

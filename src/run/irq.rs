@@ -3,14 +3,14 @@
 use super::{machine, serial, timers};
 use crate::{
     arch::{self, guest::Exit},
-    emul::vgic::{Delivery, Found, ListRegs, Place, Reply, Vgic},
+    emul::vgic::{Delivery, ListRegs, Reply, State, Vgic},
     hw::gic::{Gic, Taken},
     spec::{
         gic::{SgiRegister, SgiRequest, ich_hcr},
         machine::{PHYSICAL_TIMER_INTID, SPI_BASE, VIRTUAL_TIMER_INTID},
     },
     sync::MutexGuard,
-    types::{Abort, Access, VcpuSet},
+    types::{Op, VcpuSet},
     vm::{self, Vcpu},
 };
 use core::ops::RangeInclusive;
@@ -191,26 +191,20 @@ fn deliver(vcpu: &mut Vcpu, vgic: MutexGuard<Vgic>, delivery: Delivery) {
     }
 }
 
-/// An access of the guest to its interrupt controller's registers.
+/// An access of the guest to its interrupt controller's state; what a read reads.
 #[inline(always)]
-pub fn access(vcpu: &mut Vcpu, place: Place, at: Access) -> Result<u64, Abort> {
-    let Some(found) = Found::at(place, vcpu.id) else {
-        return Ok(0);
-    };
-    if !found.has(at.width) {
-        return Err(Abort);
-    }
+pub fn access(vcpu: &mut Vcpu, state: State, op: Op) -> u64 {
     let mut vgic = vcpu.vm.vgic.lock_in_line();
-    let folded = match found.is_state() {
+    let folded = match state.is_volatile() {
         true => fold(vcpu, &mut vgic),
         false => VcpuSet::EMPTY,
     };
-    let Reply { value, kick } = vgic.access(&found, at);
+    let Reply { value, kick } = vgic.access(&state, op);
     let kick = folded.union(kick);
     if !kick.is_empty() {
         settle(vcpu, vgic, kick);
     }
-    Ok(value)
+    value
 }
 
 /// A write to ICC_DIR_EL1 that trapped because the interrupt may be in nobody's list register.

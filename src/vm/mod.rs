@@ -9,7 +9,7 @@ use crate::{
         rtc::Rtc,
         timer::Timer,
         uart::Uart,
-        vgic::{ListRegs, Vgic},
+        vgic::{Identity, ListRegs, Vgic},
     },
     hw::gic::{Gic, SgiTarget},
     load::image::Placement,
@@ -34,6 +34,8 @@ pub struct Vm {
     pub firmware: Firmware,
     /// The board's interrupt controller.
     pub gic: &'static Gic,
+    /// What the interrupt controller says of itself.
+    pub vgic_identity: Identity,
     /// The interrupt controller.
     pub vgic: Mutex<Vgic>,
     /// The PL011.

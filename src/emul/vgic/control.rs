@@ -6,24 +6,47 @@ use super::{At, BANKS, Reply, Vgic};
 use crate::spec::gic::{GicVersion, gicd, gicr};
 use crate::types::{Mpidr, VcpuId, VcpuSet};
 
-/// GICD_IIDR and GICR_IIDR. There is no JEP106 code for this implementation; guests know Arm's, and
-/// none of its products has number 0x42.
-const IIDR: u64 = 0x4200_043b;
-/// GICD_TYPER.ITLinesNumber: INTIDs up to 32 (N + 1) - 1.
-const IT_LINES: u64 = BANKS as u64 - 1;
-/// GICD_TYPER: INTIDs have ten bits (IDbits = 9), affinity level 3 may be other than 0 (A3V).
-const TYPER_V3: u64 = 9 << 19 | 1 << 24 | IT_LINES;
-
-pub(super) fn read_iidr(_: &Vgic, _: Site) -> Reply {
-    value(IIDR)
+/// What a controller says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fixed {
+    /// GICD_TYPER.
+    Typer,
+    /// GICD_IIDR and GICR_IIDR.
+    Iidr,
+    /// GICD_PIDR2 and GICR_PIDR2.
+    Pidr2,
 }
 
-/// PIDR2: ArchRev, then JEDEC and Arm's JEP106 code as IIDR has it.
-pub(super) fn read_pidr2(gic: &Vgic, _: Site) -> Reply {
-    value(match gic.version {
-        GicVersion::V2 => 0x2b,
-        GicVersion::V3 => 0x3b,
-    })
+/// The values of its fixed registers, which nobody has to lock it for.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity([u32; 3]);
+
+impl Identity {
+    /// That of a controller of `version` for `vcpus` vCPUs.
+    pub const fn new(version: GicVersion, vcpus: usize) -> Self {
+        /// There is no JEP106 code for this implementation; guests know Arm's, and none of its products has number
+        /// 0x42.
+        const IIDR: u32 = 0x4200_043b;
+        /// GICD_TYPER.ITLinesNumber: INTIDs up to 32 (N + 1) - 1.
+        const IT_LINES: u32 = BANKS as u32 - 1;
+        // GICD_TYPER of GICv3 (IHI0069H 12.9): INTIDs have ten bits (IDbits = 9), affinity level 3 may be other than 0
+        // (A3V). Of GICv2, CPUNumber in [7:5] (IHI0048B 4.3.2). PIDR2: ArchRev, then JEDEC and Arm's JEP106 code as
+        // IIDR has it.
+        Self(match version {
+            GicVersion::V2 => {
+                let last = (vcpus as u32).wrapping_sub(1) << 5 & 0xe0;
+                [last | IT_LINES, IIDR, 0x2b]
+            }
+            GicVersion::V3 => [9 << 19 | 1 << 24 | IT_LINES, IIDR, 0x3b],
+        })
+    }
+
+    /// The value of a register.
+    #[inline(always)]
+    pub fn get(&self, which: Fixed) -> u32 {
+        self.0.get(which as usize).copied().unwrap_or(0)
+    }
 }
 
 /// GICD_CTLR with one Security state (IHI0069H 12.9); of GICv2, the enables alone.
@@ -63,14 +86,6 @@ pub(super) fn write_ctlr(gic: &mut Vgic, site: Site, written: Written) -> VcpuSe
         gic.outdated = gic.outdated.union(kick);
     }
     kick
-}
-
-/// GICD_TYPER (IHI0069H 12.9); of GICv2, CPUNumber in `[7:5]` (IHI0048B 4.3.2).
-pub(super) fn read_typer(gic: &Vgic, _: Site) -> Reply {
-    value(match gic.version {
-        GicVersion::V2 => (gic.vcpus as u64).wrapping_sub(1) << 5 & 0xe0 | IT_LINES,
-        GicVersion::V3 => TYPER_V3,
-    })
 }
 
 /// IROUTER (IHI0069H 12.9): affinity and IRM; who that is, [`Vgic::target`] knows.

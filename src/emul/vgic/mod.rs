@@ -23,7 +23,7 @@
 //! alone, so that nobody waits for it; then `fill` before it runs again. A waiting vCPU that is kicked
 //! fills and, if [`ListRegs::wakes`], runs.
 //!
-//! - Before a guest's access to a register with [`Found::is_state`], and before [`Vgic::deactivate`], the
+//! - Before a guest's access to a register with [`State::is_volatile`], and before [`Vgic::deactivate`], the
 //!   accessing vCPU folds, so that it sees what it did itself a moment ago.
 //! - Trapped ICC_SGI0R, SGI1R, ASGI1R: `request_sgi`. Trapped ICC_DIR_EL1 (EOImode 1 only): `deactivate`.
 //! - A board interrupt that was [linked](Vgic::link): drop its priority, leave it active, and call
@@ -61,9 +61,10 @@ use crate::spec::gic::{GicVersion, SgiRegister, SgiRequest};
 use crate::spec::machine::{INTIDS, SPI_BASE};
 use crate::types::{MAX_VCPUS, VcpuId, VcpuSet};
 
+pub use control::{Fixed, Identity};
 use legacy::Requests;
 pub use lists::{Delivery, ListRegs};
-pub use registers::{Found, Place};
+pub use registers::{Found, Hit, Place, State};
 
 /// Banks of 32 interrupts: a vCPU's own, and the VM's SPIs.
 const BANKS: usize = INTIDS as usize / 32;
@@ -202,6 +203,11 @@ impl Vgic {
             None => self.cpus.iter_mut().for_each(|c| c.private.linked |= bit),
         }
         Ok(())
+    }
+
+    /// What it says of itself.
+    pub const fn identity(&self) -> Identity {
+        Identity::new(self.version, self.vcpus)
     }
 
     /// The machine's reset: everything as from [`Vgic::new`], except that lines keep their level and

@@ -5,15 +5,14 @@
 //! leaves it open): a guest that does so is wrong, and finds out where.
 
 use super::bank::Bank;
-use super::{At, Reply, Vgic, control, interrupts, legacy};
+use super::{At, Fixed, Reply, Vgic, control, interrupts, legacy};
 use crate::spec::gic::{GicVersion, gicd, gicr};
 use crate::spec::machine::GICR_STRIDE;
-use crate::types::{Access, Op, VcpuId, VcpuSet, Width};
+use crate::types::{Abort, Op, VcpuId, VcpuSet, Width};
 
 /// A register, or a series of them that is counted by INTID.
 struct Register {
-    read: Read,
-    write: Write,
+    kind: Kind,
     /// Offset in its frame; of a series, where INTID 0's bits are or would be.
     offset: u16,
     /// Bytes of the whole series.
@@ -27,7 +26,16 @@ struct Register {
     /// Frames that have it, a bit each.
     frames: u8,
     /// It looks at or changes pending or active bits, which list registers may hold.
-    is_state: bool,
+    is_volatile: bool,
+}
+
+/// What is behind it.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A value that never changes.
+    Fixed(Fixed),
+    /// State of the controller.
+    State(Read, Write),
 }
 
 type Read = fn(&Vgic, Site) -> Reply;
@@ -106,16 +114,23 @@ impl Written {
 }
 
 const fn register(frames: u8, offset: u64, read: Read, write: Write) -> Register {
+    word(frames, offset, Kind::State(read, write))
+}
+
+const fn fixed(frames: u8, offset: u64, which: Fixed) -> Register {
+    word(frames, offset, Kind::Fixed(which))
+}
+
+const fn word(frames: u8, offset: u64, kind: Kind) -> Register {
     Register {
-        read,
-        write,
+        kind,
         offset: offset as u16,
         bytes: 4,
         unit: 3,
         widths: WORD,
         per_intid: SINGLE,
         frames,
-        is_state: false,
+        is_volatile: false,
     }
 }
 
@@ -137,9 +152,9 @@ impl Register {
         }
     }
 
-    const fn of_state(self) -> Self {
+    const fn volatile(self) -> Self {
         Self {
-            is_state: true,
+            is_volatile: true,
             ..self
         }
     }
@@ -160,15 +175,11 @@ impl Register {
         }
     }
 
-    /// How far an offset is from its start; `None` when it is outside.
+    /// An offset in it; `None` when it is outside.
     #[inline(always)]
-    const fn reach(&self, offset: u64) -> Option<u64> {
-        let within = offset.wrapping_sub(self.offset as u64);
-        if within < self.bytes as u64 {
-            Some(within)
-        } else {
-            None
-        }
+    fn hit(&'static self, offset: u64) -> Option<Hit> {
+        let within = offset.wrapping_sub(self.offset.into());
+        (within < self.bytes.into()).then_some(Hit { row: self, within })
     }
 
     /// Whether it is there in a frame for the interrupts of bank `word`: with affinity routing private ones have theirs in
@@ -178,7 +189,7 @@ impl Register {
         const OF_PRIVATE: u8 = V2 | RD | 1 << Frame::Private as u8;
         const OF_SPIS: u8 = V2 | V3;
         let frames = if word == 0 { OF_PRIVATE } else { OF_SPIS };
-        frames & 1 << frame as u8 != 0 || self.per_intid == SINGLE
+        self.per_intid == SINGLE || frames & 1 << frame as u8 != 0
     }
 }
 
@@ -195,23 +206,23 @@ static REGISTERS: [Register; 32] = {
     [
         RESERVED,
         register(V2 | V3, gicd::CTLR, c::read_ctlr, c::write_ctlr),
-        register(V2 | V3, gicd::TYPER, c::read_typer, ignore),
-        register(V2 | V3, gicd::IIDR, c::read_iidr, ignore),
+        fixed(V2 | V3, gicd::TYPER, Fixed::Typer),
+        fixed(V2 | V3, gicd::IIDR, Fixed::Iidr),
         register(ALL, gicd::IGROUPR, i::read_group, i::write_group).series(0),
         register(ALL, gicd::ISENABLER, i::read_enabled, i::enable).series(0),
         register(ALL, gicd::ICENABLER, i::read_enabled, i::disable).series(0),
         register(ALL, gicd::ISPENDR, i::read_pending, i::set_pending)
             .series(0)
-            .of_state(),
+            .volatile(),
         register(ALL, gicd::ICPENDR, i::read_pending, i::clear_pending)
             .series(0)
-            .of_state(),
+            .volatile(),
         register(ALL, gicd::ISACTIVER, i::read_active, i::set_active)
             .series(0)
-            .of_state(),
+            .volatile(),
         register(ALL, gicd::ICACTIVER, i::read_active, i::clear_active)
             .series(0)
-            .of_state(),
+            .volatile(),
         register(ALL, gicd::IPRIORITYR, i::read_priority, i::write_priority)
             .series(3)
             .bytewise(),
@@ -224,21 +235,21 @@ static REGISTERS: [Register; 32] = {
             .series(3)
             .of_sgis()
             .bytewise()
-            .of_state(),
+            .volatile(),
         register(V2, gicd::SPENDSGIR, l::read_sources, l::set_sources)
             .series(3)
             .of_sgis()
             .bytewise()
-            .of_state(),
-        register(V2, gicd::PIDR2_V2, c::read_pidr2, ignore),
+            .volatile(),
+        fixed(V2, gicd::PIDR2_V2, Fixed::Pidr2),
         register(RD, gicr::CTLR, c::read_redistributor_ctlr, ignore),
-        register(RD, gicr::IIDR, c::read_iidr, ignore),
+        fixed(RD, gicr::IIDR, Fixed::Iidr),
         register(RD, gicr::TYPER, c::read_redistributor_typer, ignore).double(),
         register(RD, gicr::WAKER, c::read_waker, c::write_waker),
         register(V3, gicd::IROUTER, c::read_router, c::write_router)
             .series(6)
             .double(),
-        register(V3 | RD, gicd::PIDR2, c::read_pidr2, ignore),
+        fixed(V3 | RD, gicd::PIDR2, Fixed::Pidr2),
         RESERVED,
         RESERVED,
         RESERVED,
@@ -336,100 +347,144 @@ impl Place {
     }
 }
 
-/// A register, and a place in it.
+/// A register, and how many bytes into it a place is.
 #[derive(Clone, Copy)]
-pub struct Found {
+pub struct Hit {
     row: &'static Register,
+    within: u64,
+}
+
+/// What an access finds.
+#[derive(Clone, Copy)]
+pub enum Found {
+    /// Nothing: RES0.
+    Reserved,
+    /// What reads as the controller's [identity](super::Identity) says, and cannot be written.
+    Fixed(Fixed),
+    /// What the [`Vgic`] knows.
+    State(State),
+}
+
+/// A register of the [`Vgic`]'s, and what of it is accessed.
+#[derive(Clone, Copy)]
+pub struct State {
+    read: Read,
+    write: Write,
+    is_volatile: bool,
     site: Site,
     /// Bytes of its unit in front of the access.
     skipped: u8,
+    width: Width,
 }
 
-impl Found {
-    /// What `who` finds in a place; `None` is reserved, RES0 at any width.
+impl Hit {
+    /// An access of `width` to a fixed register, as a driver does it: all of these are words.
     #[inline(always)]
-    pub fn at(place: Place, who: VcpuId) -> Option<Self> {
-        let Place {
-            frame,
-            vcpu,
-            offset,
-        } = place;
-        let (row, within) = look_up(frame, offset.into())?;
+    pub fn fixed(self, width: Width) -> Option<Fixed> {
+        match self.row.kind {
+            Kind::Fixed(which) if self.within == 0 && width == Width::Word => Some(which),
+            _ => None,
+        }
+    }
+
+    /// What `who` finds with an access of `width`, which the register may not have.
+    #[inline(always)]
+    pub fn found(self, place: Place, who: VcpuId, width: Width) -> Result<Found, Abort> {
+        let Self { row, within } = self;
         let skipped = within as u8 & row.unit;
         let intid = ((within - u64::from(skipped)) << 3 >> (row.per_intid & SINGLE)) as u16;
         let word = (intid / 32) as u8;
-        let at = At { who, vcpu, word };
-        let site = Site { at, intid };
-        row.is_in(frame, word)
-            .then_some(Self { row, site, skipped })
+        if !row.is_in(place.frame, word) {
+            return Ok(Found::Reserved);
+        }
+        if row.widths & 1 << width as u8 == 0 {
+            return Err(Abort);
+        }
+        let (read, write) = match row.kind {
+            Kind::Fixed(which) => return Ok(Found::Fixed(which)),
+            Kind::State(read, write) => (read, write),
+        };
+        let at = At {
+            who,
+            vcpu: place.vcpu,
+            word,
+        };
+        Ok(Found::State(State {
+            read,
+            write,
+            is_volatile: row.is_volatile,
+            site: Site { at, intid },
+            skipped,
+            width,
+        }))
     }
+}
 
-    /// Whether it can be accessed at that width.
-    #[inline(always)]
-    pub const fn has(&self, width: Width) -> bool {
-        self.row.widths & 1 << width as u8 != 0
-    }
-
+impl State {
     /// Whether the access looks at or changes pending or active bits, which list registers may hold: fold first.
     #[inline(always)]
-    pub const fn is_state(&self) -> bool {
-        self.row.is_state
+    pub const fn is_volatile(&self) -> bool {
+        self.is_volatile
     }
 }
 
-/// The register at an offset of a frame, and how far in it that is.
-#[inline(always)]
-fn look_up(frame: Frame, offset: u64) -> Option<(&'static Register, u64)> {
-    if offset >= NEAR {
-        return look_up_far(frame, offset);
+impl Place {
+    /// The register there, if it is the first in its block: most of the lower ones are.
+    #[inline(always)]
+    pub fn look_up(self) -> Option<Hit> {
+        let offset = u64::from(self.offset);
+        if offset >= NEAR {
+            return None;
+        }
+        let places = FIRST.get(self.frame as usize)?;
+        let number = *places.get(place_of(offset) as usize % PLACES)?;
+        REGISTERS
+            .get(usize::from(number) % REGISTERS.len())?
+            .hit(offset)
     }
-    let places = FIRST.get(frame as usize)?;
-    let number = usize::from(*places.get(place_of(offset) as usize % PLACES)?) % REGISTERS.len();
-    let row = REGISTERS.get(number)?;
-    match row.reach(offset) {
-        Some(within) => Some((row, within)),
-        None => search(frame, offset, number),
+
+    /// The register there; what has none is RES0.
+    #[inline(always)]
+    pub fn hit(self) -> Option<Hit> {
+        self.look_up().or_else(|| self.search())
     }
-}
 
-/// The few above.
-#[cold]
-fn look_up_far(frame: Frame, offset: u64) -> Option<(&'static Register, u64)> {
-    let far = REGISTERS.iter().position(|row| row.offset >= NEAR as u16)?;
-    search(frame, offset, far)
-}
+    #[cold]
+    fn search(self) -> Option<Hit> {
+        let frame = 1 << self.frame as u8;
+        let mut rows = REGISTERS.iter().filter(|row| row.frames & frame != 0);
+        rows.find_map(|row| row.hit(self.offset.into()))
+    }
 
-/// Of the rows from number `from` on, the one at an offset of a frame.
-#[cold]
-fn search(frame: Frame, offset: u64, from: usize) -> Option<(&'static Register, u64)> {
-    let rows = REGISTERS.get(from..)?.iter();
-    let mut rows = rows.filter(|row| row.frames & 1 << frame as u8 != 0);
-    rows.find_map(|row| Some((row, row.reach(offset)?)))
+    /// Whether an access of `width` is aligned there.
+    #[inline(always)]
+    pub const fn is_aligned(self, width: Width) -> bool {
+        (self.offset as u64).is_multiple_of(width.bytes())
+    }
 }
 
 impl Vgic {
-    /// Reads or writes the accessed part of a unit. The register [has](Found::has) the width, and the controller is of the
-    /// version that the place was made for.
+    /// Reads or writes the accessed part of a register. The controller is of the version that the place was made for.
     #[inline(always)]
-    pub fn access(&mut self, found: &Found, access: Access) -> Reply {
-        let shift = 8 * u32::from(found.skipped);
-        match access.op {
+    pub fn access(&mut self, state: &State, op: Op) -> Reply {
+        let shift = 8 * u32::from(state.skipped);
+        match op {
             Op::Read => {
-                let Reply { value, kick } = (found.row.read)(self, found.site);
+                let Reply { value, kick } = (state.read)(self, state.site);
                 Reply {
                     value: value >> shift,
                     kick,
                 }
             }
             Op::Write(value) => {
-                let mask = access.width.mask();
+                let mask = state.width.mask();
                 let written = Written {
                     value: (value & mask) << shift,
                     mask: mask << shift,
                 };
                 Reply {
                     value: 0,
-                    kick: (found.row.write)(self, found.site, written),
+                    kick: (state.write)(self, state.site, written),
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::super::{Delivery, Found, ListRegs, Place, Reply, Vgic};
 use crate::spec::gic::{GicVersion, SgiRegister, SgiRequest};
-use crate::types::{Access, Op, VcpuId, VcpuSet, Width};
+use crate::types::{Op, VcpuId, VcpuSet, Width};
 
 pub const TIMER: u32 = 27;
 const PENDING: u64 = 1 << 62;
@@ -289,18 +289,22 @@ impl Machine {
             Some(offset) => Place::in_redistributors(self.cpus.len(), offset)?,
             None => Place::in_distributor(self.version, v(cpu), offset),
         };
-        let access = Access { offset, width, op };
-        let Some(found) = Found::at(place, v(cpu)) else {
+        let Some(hit) = place.hit() else {
             return Some(0);
         };
-        if !found.has(width) {
-            return None;
-        }
-        let fold = found.is_state();
+        let state = match hit.found(place, v(cpu), width).ok()? {
+            Found::Reserved => return Some(0),
+            Found::Fixed(which) if op == Op::Read => {
+                return Some(self.gic.identity().get(which).into());
+            }
+            Found::Fixed(_) => return Some(0),
+            Found::State(state) => state,
+        };
+        let fold = state.is_volatile();
         if fold {
             self.fold(cpu);
         }
-        let Reply { value, mut kick } = self.gic.access(&found, access);
+        let Reply { value, mut kick } = self.gic.access(&state, op);
         if fold {
             kick.insert(v(cpu));
         }

@@ -754,89 +754,65 @@ fn a_refresh_without_change_writes_nothing() {
     assert_eq!(m.cpus[0].writes, before);
 }
 
-#[test]
-fn only_some_registers_look_at_state() {
-    #[derive(Clone, Copy)]
-    enum Part {
-        Distributor,
-        Redistributors,
-    }
-    use Part::{Distributor, Redistributors};
-    let (v2, v3) = (GicVersion::V2, GicVersion::V3);
-    let is_state = |version: &GicVersion, part, offset| {
-        let place = match part {
-            Distributor => Place::in_distributor(*version, v(1), offset),
-            Redistributors => Place::in_redistributors(2, offset).unwrap(),
-        };
-        Found::at(place, v(1)).map(|found| found.is_state())
+/// What stands in a place, in a word.
+fn kind_of(place: Place) -> &'static str {
+    let Some(hit) = place.hit() else {
+        return "reserved";
     };
-    for offset in [0x204, 0x2fc, 0x384, 0x3fc] {
-        assert_eq!(
-            is_state(&v2, Distributor, offset),
-            Some(true),
-            "{offset:#x}"
-        );
-        assert_eq!(
-            is_state(&v3, Distributor, offset),
-            Some(true),
-            "{offset:#x}"
-        );
+    let widths = [Width::Word, Width::Double].into_iter();
+    match widths
+        .filter_map(|width| hit.found(place, v(1), width).ok())
+        .next()
+    {
+        None => "inaccessible",
+        Some(Found::Reserved) => "reserved",
+        Some(Found::Fixed(_)) => "fixed",
+        Some(Found::State(state)) if state.is_volatile() => "volatile",
+        Some(Found::State(_)) => "state",
     }
-    for offset in [0x200, 0xf10, 0xf2c] {
-        assert_eq!(
-            is_state(&v2, Distributor, offset),
-            Some(true),
-            "{offset:#x}"
-        );
-        assert_eq!(is_state(&v3, Distributor, offset), None, "{offset:#x}");
-    }
-    for offset in [0x1_0200, 0x1_0380, 0x3_0300] {
-        assert_eq!(
-            is_state(&v3, Redistributors, offset),
-            Some(true),
-            "{offset:#x}"
-        );
-    }
-    for offset in [0, 4, 0x104, 0x1fc, 0x424] {
-        assert_eq!(
-            is_state(&v2, Distributor, offset),
-            Some(false),
-            "{offset:#x}"
-        );
-        assert_eq!(
-            is_state(&v3, Distributor, offset),
-            Some(false),
-            "{offset:#x}"
-        );
-    }
-    for offset in [0xf00, 0xfe8] {
-        assert_eq!(
-            is_state(&v2, Distributor, offset),
-            Some(false),
-            "{offset:#x}"
-        );
-    }
-    for offset in [0x6200, 0xffe8] {
-        assert_eq!(
-            is_state(&v3, Distributor, offset),
-            Some(false),
-            "{offset:#x}"
-        );
-    }
-    for offset in [0, 8, 0x14, 0x1_0100, 0xffe8] {
-        assert_eq!(
-            is_state(&v3, Redistributors, offset),
-            Some(false),
-            "{offset:#x}"
-        );
-    }
-    // A private interrupt's are in the redistributor, others' are not.
-    for (part, offset) in [
-        (Distributor, 0x80),
-        (Distributor, 0x200),
-        (Redistributors, 0x1_0084),
+}
+
+#[test]
+fn only_pending_and_active_bits_are_volatile() {
+    // In a distributor of GICv2, and of GICv3, where private interrupts have theirs in the redistributor.
+    for (offset, v2, v3) in [
+        (0x0000, "state", "state"),
+        (0x0004, "fixed", "fixed"),
+        (0x0008, "fixed", "fixed"),
+        (0x0080, "state", "reserved"),
+        (0x0104, "state", "state"),
+        (0x01fc, "state", "state"),
+        (0x0200, "volatile", "reserved"),
+        (0x0204, "volatile", "volatile"),
+        (0x02fc, "volatile", "volatile"),
+        (0x0384, "volatile", "volatile"),
+        (0x03fc, "volatile", "volatile"),
+        (0x0424, "state", "state"),
+        (0x0f00, "state", "reserved"),
+        (0x0f10, "volatile", "reserved"),
+        (0x0f2c, "volatile", "reserved"),
+        (0x0fe8, "fixed", "reserved"),
+        (0x6200, "reserved", "state"),
+        (0xffe8, "reserved", "fixed"),
     ] {
-        assert_eq!(is_state(&v3, part, offset), None, "{offset:#x}");
+        let kind = |version| kind_of(Place::in_distributor(version, v(1), offset));
+        assert_eq!(kind(GicVersion::V2), v2, "{offset:#x}");
+        assert_eq!(kind(GicVersion::V3), v3, "{offset:#x}");
+    }
+    for (offset, kind) in [
+        (0x0_0000, "state"),
+        (0x0_0004, "fixed"),
+        (0x0_0008, "state"),
+        (0x0_0014, "state"),
+        (0x0_ffe8, "fixed"),
+        (0x1_0084, "reserved"),
+        (0x1_0100, "state"),
+        (0x1_0200, "volatile"),
+        (0x1_0380, "volatile"),
+        (0x3_0300, "volatile"),
+    ] {
+        let place = Place::in_redistributors(2, offset).unwrap();
+        assert_eq!(kind_of(place), kind, "{offset:#x}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use super::machine::{Machine, REDISTRIBUTORS, TIMER, private, v};
 use crate::spec::gic::{GicVersion, SgiRegister, SgiRequest};
-use crate::types::{Access, Op as Direction, VcpuId, Width};
+use crate::types::{Op as Direction, VcpuId, Width};
 
 use super::super::{Found, ListRegs, Place, Vgic};
 
@@ -556,15 +556,18 @@ proptest! {
         for (who, offset, width, write, what) in accesses {
             let who = VcpuId::new(who);
             let op = write.map_or(Direction::Read, Direction::Write);
-            let access = Access { offset, width: Width::from_sas(width), op };
             match what {
                 0 | 1 => {
                     let place = match what {
                         0 => Some(Place::in_distributor(version, who, offset)),
                         _ => Place::in_redistributors(vcpus, offset),
                     };
-                    if let Some(found) = place.and_then(|place| Found::at(place, who)) {
-                        let _ = gic.access(&found, access);
+                    let width = Width::from_sas(width);
+                    if let Some(place) = place
+                        && let Some(hit) = place.hit()
+                        && let Ok(Found::State(state)) = hit.found(place, who, width)
+                    {
+                        let _ = gic.access(&state, op);
                     }
                 }
                 2 => drop(gic.request_sgi(SgiRegister::Sgi1r, SgiRequest::decode(offset, who, vcpus))),

@@ -16,7 +16,8 @@
 //!
 //! - *Pending* ones are handed over by priority. As long as one of them is left in a list register, none
 //!   of those outside is next; when the last has been acknowledged, NPIE says so. NPIE is only asked
-//!   for when an interrupt in the pending state is listed, so it is false on entry.
+//!   for when an interrupt in the pending state is listed, so it is false on entry. Meanwhile no active one is
+//!   marked pending as well: it might come back before a better one that is outside.
 //! - One list register is therefore kept for a pending interrupt even when active ones could fill all.
 //!   Active ones are evicted from the lowest priority upwards: what runs at the highest priority ends
 //!   first, and ends without an exit.
@@ -289,14 +290,17 @@ impl Vgic {
             true => (found.chosen, 0),
             false => self.choose(who, lrs),
         };
-        let groups = self.groups;
+        let again = match hcr & ich_hcr::NPIE {
+            0 => self.groups,
+            _ => Groups::new(false, false),
+        };
         let mut slot = 0;
         for (word, &chosen) in chosen.iter().enumerate() {
             if chosen != 0
                 && let Some(view) = &mut self.view(who, word)
             {
                 for index in each(chosen) {
-                    lrs.put(slot, view.hand_over(index, groups).bits());
+                    lrs.put(slot, view.hand_over(index, again).bits());
                     slot += 1;
                 }
             }

@@ -103,15 +103,16 @@ impl View<'_> {
         bit
     }
 
-    /// An interrupt's state moves into a list register.
+    /// An interrupt's state moves into a list register. If it is active in one of the groups `again`, it may become pending
+    /// again from there.
     #[inline(always)]
-    pub fn hand_over(&mut self, index: usize, groups: Groups) -> ListRegister {
+    pub fn hand_over(&mut self, index: usize, again: Groups) -> ListRegister {
         let bit = bit(index);
         *self.home |= bit;
         self.bank.listed |= bit;
         let mut lr = match self.bank.active & bit {
             0 => self.hand_over_pending(index),
-            _ => self.hand_over_active(index, groups),
+            _ => self.hand_over_active(index, again),
         };
         let bank = &*self.bank;
         if bank.group1 & bit != 0 {
@@ -153,7 +154,7 @@ impl View<'_> {
     /// An active interrupt may be marked pending as well only if it may be delivered here right after,
     /// at the priority at which it runs; and never with a physical one (IHI0069H 12.4), nor an SGI
     /// of GICv2, whose next request may be another CPU's.
-    fn hand_over_active(&mut self, index: usize, groups: Groups) -> ListRegister {
+    fn hand_over_active(&mut self, index: usize, again: Groups) -> ListRegister {
         let bit = bit(index);
         let bank = &mut *self.bank;
         let priority = bank.running_priority(index);
@@ -165,7 +166,7 @@ impl View<'_> {
         {
             return lr.with_source(requests.active(index));
         }
-        let again = bank.latch & bank.edge & bank.allowed(groups) & !bank.held & self.routed & bit;
+        let again = bank.latch & bank.edge & bank.allowed(again) & !bank.held & self.routed & bit;
         if again != 0 && priority == bank.priority(index) {
             bank.latch &= !bit;
             bank.lent |= bit;

@@ -627,6 +627,29 @@ fn a_group_that_the_cpu_interface_masks_does_not_block_the_other() {
 }
 
 #[test]
+fn an_active_interrupt_does_not_come_again_before_a_better_one_without_room() {
+    let mut m = linux(1, 4);
+    m.cpus[0].vmcr |= 0x200; // EOImode 1
+    m.write(0, private(0, 0x0100), 0b11);
+    m.write_byte(0, private(0, 0x0401), 0xc0); // SGI 1 below all others
+    enable(&mut m, 33);
+    m.write(0, private(0, 0x0300), 1 << 2 | 1 << 15); // two list registers are taken
+    let sgi = |m: &mut Machine, intid: u64| m.sgi(0, SgiRegister::Sgi1r, intid << 24 | SELF);
+    sgi(&mut m, 1);
+    assert_eq!(m.acknowledge(0), 1);
+    m.eoi(0, 1);
+    sgi(&mut m, 0);
+    m.write(0, 0x0204, 1 << 1); // ISPENDR: 33 finds no room
+    sgi(&mut m, 1);
+    m.dir(0, 1);
+    for intid in [0, 33, 1] {
+        assert_eq!(m.acknowledge(0), intid);
+        m.eoi(0, intid);
+        m.dir(0, intid);
+    }
+}
+
+#[test]
 fn with_eoimode_1_any_vcpu_may_deactivate_in_any_order() {
     for lrs in [1, 2, 4] {
         let mut m = linux(2, lrs);

@@ -35,8 +35,8 @@ mod entry {
         run::boot::secondary(pcpu)
     }
 
-    // What vectors.S calls while a guest runs: with the `Vcpu` that `run::vcpu`, and nobody else, enters guests with. Its answer
-    // says how to go on.
+    // What vectors.S calls while a guest runs: with the `Vcpu` that `run::vcpu`, and nobody else, enters guests with. The
+    // answer says how to go on.
 
     /// A synchronous exception from the guest that is no abort. x20 to x28 are not in the frame; the answer may be that they
     /// are needed.
@@ -55,10 +55,10 @@ mod entry {
         run::exit::on_sync_whole(regs, vcpu, syndrome)
     }
 
-    /// An abort of the guest's. The register that it may name is in the frame.
+    /// An abort of the guest's, which goes on. The register that it may name is in the frame.
     #[unsafe(no_mangle)]
-    extern "C" fn bulkhead_on_abort(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) -> Exit {
-        run::exit::on_abort(regs, vcpu, syndrome)
+    extern "C" fn bulkhead_on_abort(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) {
+        run::exit::on_abort(regs, vcpu, syndrome);
     }
 
     /// An interrupt while the guest ran.

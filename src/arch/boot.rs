@@ -18,7 +18,7 @@ unsafe extern "C" {
     // The state is the one given to `guest::enter`.
     fn bulkhead_on_sync(regs: &mut GuestRegs, state: *mut (), syndrome: u64) -> Exit;
     fn bulkhead_on_sync_whole(regs: &mut GuestRegs, state: *mut (), syndrome: u64) -> Exit;
-    fn bulkhead_on_abort(regs: &mut GuestRegs, state: *mut (), syndrome: u64) -> Exit;
+    fn bulkhead_on_abort(regs: &mut GuestRegs, state: *mut (), syndrome: u64);
     fn bulkhead_on_irq(state: *mut ()) -> Exit;
     fn bulkhead_on_serror(state: *mut ()) -> Exit;
     fn bulkhead_on_fault(frame: &mut FaultFrame);

@@ -143,17 +143,24 @@ pub fn reset(big_endian: bool) {
     super::tlb::invalidate_vcpu();
 }
 
-/// Disables the breakpoints and watchpoints that this CPU has (ID_AA64DFR0_EL1.BRPs, WRPs).
+/// Disables the breakpoints and watchpoints that this CPU has (ID_AA64DFR0_EL1.BRPs and WRPs name the last ones).
 fn clear_debug() {
-    let breakpoints = ID_AA64DFR0_EL1.read(ID_AA64DFR0_EL1::BRPs);
-    let watchpoints = ID_AA64DFR0_EL1.read(ID_AA64DFR0_EL1::WRPs);
     macro_rules! clear {
-        ($($n:literal)*) => {
-            $(if $n < breakpoints + 1 { write_reg!(concat!("dbgbcr", $n, "_el1"), 0); }
-              if $n < watchpoints + 1 { write_reg!(concat!("dbgwcr", $n, "_el1"), 0); })*
+        ($reg:literal up to $last:expr; $($n:literal)*) => {
+            'done: {
+                let last = $last;
+                $(
+                    write_reg!(concat!($reg, $n, "_el1"), 0);
+                    if last <= $n {
+                        break 'done;
+                    }
+                )*
+            }
         };
     }
-    clear!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    let features = ID_AA64DFR0_EL1.extract();
+    clear!("dbgbcr" up to features.read(ID_AA64DFR0_EL1::BRPs); 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    clear!("dbgwcr" up to features.read(ID_AA64DFR0_EL1::WRPs); 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
 }
 
 global_asm!(

@@ -24,6 +24,18 @@ macro_rules! read_reg {
 /// Writes a `u64` to a system register that does not affect EL2's own view of memory. It is not
 /// `nomem`: accesses to memory keep their place in program order around it.
 macro_rules! write_reg {
+    ($reg:literal, 0) => {
+        $crate::arch::regs::write_reg!(concat!($reg), 0)
+    };
+    (concat!($($part:tt)+), 0) => {
+        // SAFETY: as below.
+        unsafe {
+            core::arch::asm!(
+                concat!("msr ", $($part)+, ", xzr"),
+                options(nostack, preserves_flags)
+            )
+        }
+    };
     ($reg:literal, $value:expr) => {
         $crate::arch::regs::write_reg!(concat!($reg), $value)
     };

@@ -153,11 +153,9 @@ abort:
     b.eq    1f
     store_x20_x28
     bl      {on_abort}
-    cbz     x0, restore
-    b       rare
+    b       restore
 1:  bl      {on_abort}
-    cbz     x0, restore_volatile
-    b       rare
+    b       restore_volatile
 
 // What a handler of a synchronous exception may want besides going on (`Exit`): the same again with the whole frame;
 // to leave; or to go on with all of the frame, in which it has put new values.

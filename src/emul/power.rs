@@ -161,7 +161,7 @@ impl Power {
         if target.index() >= self.vcpus() {
             return Err(Refused::NoSuchVcpu);
         }
-        let mut guarded = self.guarded.lock();
+        let mut guarded = self.guarded.lock_in_line();
         if self.stopping().is_some() {
             return Err(Refused::Stopping);
         }
@@ -207,7 +207,7 @@ impl Power {
     /// From then on it runs. Nobody begins in a VM that stops.
     #[must_use]
     pub fn take_entry(&self, who: VcpuId) -> Option<Entry> {
-        let mut guarded = self.guarded.lock();
+        let mut guarded = self.guarded.lock_in_line();
         if self.stopping().is_some() {
             return None;
         }

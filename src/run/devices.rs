@@ -2,7 +2,7 @@
 
 use super::{exit, irq, serial, timers};
 use crate::{
-    arch::guest::{Exit, GuestRegs},
+    arch::guest::GuestRegs,
     emul::vgic::{Found, Hit, Place},
     spec::{
         esr::DataAbort,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Carries out a decoded access of a guest.
-type Device = fn(&mut GuestRegs, &mut Vcpu, DataAbort, Ipa) -> Exit;
+type Device = fn(&mut GuestRegs, &mut Vcpu, DataAbort, Ipa);
 
 /// The device whose registers are at `ipa`.
 #[inline(always)]
@@ -45,7 +45,7 @@ fn on(
     ipa: Ipa,
     window: Window,
     device: impl FnOnce(&mut Vcpu, Access) -> Result<u64, Abort>,
-) -> Exit {
+) {
     let access = access(regs, abort, ipa, window);
     exit::answered(regs, abort, access.and_then(|access| device(vcpu, access)))
 }
@@ -59,7 +59,7 @@ fn seldom(
     ipa: Ipa,
     window: Window,
     device: fn(&mut Vcpu, Access) -> Result<u64, Abort>,
-) -> Exit {
+) {
     on(regs, vcpu, abort, ipa, window, device)
 }
 
@@ -88,7 +88,7 @@ fn op(regs: &GuestRegs, abort: DataAbort) -> Op {
 }
 
 /// What never changes is read at once, and without locking anything.
-fn distributor(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) -> Exit {
+fn distributor(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) {
     let offset = ipa.get().wrapping_sub(machine::GICD.base.get());
     let place = Place::in_distributor(vcpu.vm.gic.version(), vcpu.id, offset);
     let Some(hit) = place.look_up() else {
@@ -104,7 +104,7 @@ fn distributor(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa
 }
 
 /// A GICv2 has none.
-fn redistributors(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) -> Exit {
+fn redistributors(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) {
     let offset = ipa.get().wrapping_sub(machine::GICR.base.get());
     let place = match vcpu.vm.gic.version() {
         GicVersion::V2 => None,
@@ -118,7 +118,7 @@ fn redistributors(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: 
 
 /// Whatever is in a place among the interrupt controller's registers.
 #[inline(never)]
-fn gic_place(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, place: Place) -> Exit {
+fn gic_place(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, place: Place) {
     match place.hit() {
         Some(hit) => gic_register(regs, vcpu, abort, place, hit),
         None if place.is_aligned(abort.width()) => exit::answered(regs, abort, Ok(0)),
@@ -127,13 +127,7 @@ fn gic_place(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, place: Pla
 }
 
 #[inline(never)]
-fn gic_register(
-    regs: &mut GuestRegs,
-    vcpu: &mut Vcpu,
-    abort: DataAbort,
-    place: Place,
-    hit: Hit,
-) -> Exit {
+fn gic_register(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, place: Place, hit: Hit) {
     let found = match place.is_aligned(abort.width()) {
         true => hit.found(place, vcpu.id, abort.width()),
         false => Err(Abort),
@@ -161,7 +155,7 @@ fn cpu_interface(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
 }
 
 /// Most accesses read a register or send a byte, and there is no more to them: those want no stack frame.
-fn uart(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) -> Exit {
+fn uart(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) {
     match uart_at_once(vcpu.vm, regs, abort, ipa.get() % machine::UART.size) {
         Some(value) => exit::answered(regs, abort, Ok(value)),
         None => seldom(regs, vcpu, abort, ipa, machine::UART, uart_in_full),

@@ -13,7 +13,7 @@ use crate::{
         smccc,
     },
     spec::{
-        esr::{self, DataAbort, Fault, InstrAbort, Syndrome},
+        esr::{self, DataAbort, Fault, InstrAbort, Syndrome, SysregTrap},
         gic::{GicVersion, SgiRegister, SgiRequest},
         translation::PAGE,
     },
@@ -37,9 +37,10 @@ pub fn on_sync_whole(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) -> Ex
     handle(regs, vcpu, syndrome, true)
 }
 
-/// An abort: mostly an access to a device. The handlers are called last, so that each has a stack frame as large as it needs.
+/// An abort, mostly an access to a device; the guest goes on in any case. The handlers are called last, so that each has a
+/// stack frame as large as it needs.
 #[inline(always)]
-pub fn on_abort(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) -> Exit {
+pub fn on_abort(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) {
     let far = guest::fault_address();
     if let Some((abort, ipa)) = esr::device_access(syndrome, far, guest::fault_ipa())
         && let Some(device) = devices::at(ipa)
@@ -49,7 +50,7 @@ pub fn on_abort(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) -> Exit {
             false => device(regs, vcpu, abort, ipa),
         };
     }
-    handle(regs, vcpu, syndrome, true)
+    other(vcpu, syndrome);
 }
 
 /// Whether it was a firmware call that is only a question, which is answered here: in registers, the shortest of all traps.
@@ -84,12 +85,11 @@ fn on_trap(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) -> Exit {
 
 /// A load of the first register of a device's page, as it seems.
 #[inline(never)]
-fn at_page(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) -> Exit {
-    match devices::at(ipa) {
-        Some(device) if !is_stage_1_fault(abort, guest::fault_address()) => {
-            device(regs, vcpu, abort, ipa)
-        }
-        _ => Exit::Resume,
+fn at_page(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) {
+    if let Some(device) = devices::at(ipa)
+        && !is_stage_1_fault(abort, guest::fault_address())
+    {
+        device(regs, vcpu, abort, ipa);
     }
 }
 
@@ -112,14 +112,13 @@ fn request_sgi(vcpu: &mut Vcpu, request: SgiRequest) -> Exit {
 
 /// What has come of an access to a device: it is done, or the device does not answer.
 #[inline(always)]
-pub fn answered(regs: &mut GuestRegs, abort: DataAbort, answer: Result<u64, Abort>) -> Exit {
+pub fn answered(regs: &mut GuestRegs, abort: DataAbort, answer: Result<u64, Abort>) {
     match answer {
         Ok(value) => {
             if !abort.is_write() {
                 regs.set(abort.register(), abort.extend(value));
             }
             skip();
-            Exit::Resume
         }
         Err(Abort) => no_device(abort),
     }
@@ -128,31 +127,38 @@ pub fn answered(regs: &mut GuestRegs, abort: DataAbort, answer: Result<u64, Abor
 /// Whatever comes less often, decoded in full.
 #[inline(never)]
 fn handle(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64, is_whole: bool) -> Exit {
-    let outcome = match Syndrome::decode(syndrome) {
+    match Syndrome::decode(syndrome) {
         Syndrome::Hvc { imm } => firmware::call(vcpu, regs, imm),
-        Syndrome::DataAbort(abort) => data_abort(vcpu, abort),
-        Syndrome::Sysreg(trap) if !is_whole && !GuestRegs::always_has(trap.rt()) => {
-            return Exit::Whole;
-        }
-        Syndrome::Sysreg(trap) => sysregs::access(vcpu, regs, trap),
         // A trapped SMC has not been executed: its caller goes on behind it whatever it asked for.
         Syndrome::Smc { imm } => {
             advance();
             firmware::call(vcpu, regs, imm)
         }
+        Syndrome::Sysreg(trap) if !is_whole && !GuestRegs::always_has(trap.rt()) => Exit::Whole,
+        Syndrome::Sysreg(trap) => system_register(regs, vcpu, trap),
+        _ => {
+            other(vcpu, syndrome);
+            Exit::Resume
+        }
+    }
+}
+
+#[inline(never)]
+fn system_register(regs: &mut GuestRegs, vcpu: &mut Vcpu, trap: SysregTrap) -> Exit {
+    apply(sysregs::access(vcpu, regs, trap));
+    Exit::Resume
+}
+
+/// What is no call and names no register, or is the access to a register of no device.
+#[inline(never)]
+fn other(vcpu: &mut Vcpu, syndrome: u64) {
+    apply(match Syndrome::decode(syndrome) {
+        Syndrome::DataAbort(abort) => data_abort(vcpu, abort),
         Syndrome::InstrAbort(abort) => instruction_abort(vcpu, abort),
         // Not trapped while a vCPU has its CPU for itself; a trap left over means: go on.
         Syndrome::Wfx(_) => Outcome::Advance,
-        Syndrome::FpAccess
-        | Syndrome::Sve
-        | Syndrome::Sme
-        | Syndrome::PointerAuth
-        | Syndrome::Coprocessor
-        | Syndrome::IllegalState
-        | Syndrome::SError
-        | Syndrome::Unknown { .. } => Outcome::Inject(Exception::Undefined),
-    };
-    apply(outcome)
+        _ => Outcome::Inject(Exception::Undefined),
+    });
 }
 
 /// An SError that arrived while the guest ran: nobody can say whose it is, so this VM alone ends.
@@ -164,15 +170,12 @@ pub fn on_serror(vcpu: &mut Vcpu) -> Exit {
     Exit::Park
 }
 
-fn apply(outcome: Outcome) -> Exit {
+fn apply(outcome: Outcome) {
     match outcome {
         Outcome::Advance => advance(),
         Outcome::Resume => {}
         Outcome::Inject(exception) => take_exception(exception),
-        Outcome::Renew => return Exit::Renew,
-        Outcome::Park => return Exit::Park,
     }
-    Exit::Resume
 }
 
 /// A guest that reads or writes where there is no device: RAM that it has not touched before, or an abort.
@@ -188,10 +191,9 @@ fn data_abort(vcpu: &Vcpu, abort: DataAbort) -> Outcome {
 
 /// A device does not answer the guest's access, which may not have been meant for it.
 #[cold]
-fn no_device(abort: DataAbort) -> Exit {
-    match is_stage_1_fault(abort, guest::fault_address()) {
-        true => Exit::Resume,
-        false => apply(external_abort(abort)),
+fn no_device(abort: DataAbort) {
+    if !is_stage_1_fault(abort, guest::fault_address()) {
+        apply(external_abort(abort));
     }
 }
 

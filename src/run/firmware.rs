@@ -1,10 +1,13 @@
 //! HVC and SMC: what the guest's firmware answers, applied.
 
-use super::{entropy, machine, outcome::Outcome, suspend};
+use super::{entropy, machine, suspend};
 use crate::{
-    arch::{el1, guest::GuestRegs},
+    arch::{
+        el1,
+        guest::{Exit, GuestRegs},
+    },
     emul::{
-        firmware::{Caller, Outcome as Answer},
+        firmware::{Caller, Outcome},
         smccc, trng,
     },
     types::VcpuSet,
@@ -12,50 +15,50 @@ use crate::{
 };
 
 /// Answers a call with this immediate. Only x0 changes unless the call defines more (DEN0028 2.6).
-pub fn call(vcpu: &mut Vcpu, regs: &mut GuestRegs, imm: u16) -> Outcome {
+pub fn call(vcpu: &mut Vcpu, regs: &mut GuestRegs, imm: u16) -> Exit {
     let caller = Caller {
         vcpu: vcpu.id,
         big_endian: el1::is_big_endian(),
     };
     match smccc::call(&vcpu.vm.firmware, caller, imm, &regs.arguments()) {
-        Answer::Return(x0) => regs.set_result(x0),
-        Answer::ReturnTwo(words) => regs.set_results(&words.map(u64::from)),
-        Answer::ReturnFour(words) => regs.set_results(&words.map(u64::from)),
-        Answer::TurnedOn(target) => {
+        Outcome::Return(x0) => regs.set_result(x0),
+        Outcome::ReturnTwo(words) => regs.set_results(&words.map(u64::from)),
+        Outcome::ReturnFour(words) => regs.set_results(&words.map(u64::from)),
+        Outcome::TurnedOn(target) => {
             regs.set_result(SUCCESS);
             vcpu.vm.kick(VcpuSet::one(target));
         }
-        Answer::Suspend(depth) => {
+        Outcome::Suspend(depth) => {
             regs.set_result(SUCCESS);
             return suspend::suspend(vcpu, regs, depth);
         }
         // Should the vCPU ever come back by mistake, its caller reads a failure.
-        Answer::Off => {
+        Outcome::Off => {
             regs.set_result(INTERNAL_FAILURE);
-            return Outcome::Park;
+            return Exit::Park;
         }
-        Answer::Freeze => {
+        Outcome::Freeze => {
             regs.set_result(INTERNAL_FAILURE);
             vcpu.frozen = true;
-            return Outcome::Park;
+            return Exit::Park;
         }
-        Answer::Stop(_) => {
+        Outcome::Stop(_) => {
             regs.set_result(INTERNAL_FAILURE);
             vcpu.vm.kick(vcpu.vm.firmware.power.all().without(vcpu.id));
-            return Outcome::Park;
+            return Exit::Park;
         }
-        Answer::Entropy(request) => match entropy::draw(request.words()) {
+        Outcome::Entropy(request) => match entropy::draw(request.words()) {
             Some(words) => regs.set_results(&request.results(&words)),
             None => regs.set_result(trng::Error::NoEntropy.x0()),
         },
         // Only what is called for reaches the board's firmware, no register of the guest's.
-        Answer::Mitigate(workaround) => {
+        Outcome::Mitigate(workaround) => {
             if let Some(firmware) = machine::try_get().and_then(|board| board.smccc) {
                 firmware.mitigate(workaround.call());
             }
         }
     }
-    Outcome::Resume
+    Exit::Resume
 }
 
 const SUCCESS: u64 = 0;

@@ -1,23 +1,26 @@
 //! CPU_SUSPEND and its like: a vCPU that sleeps on its CPU, with the interrupts of EL2 masked, so that
 //! none gets lost between a look at them and the sleep.
 
-use super::{irq, outcome::Outcome, timers, vcpu};
+use super::{irq, timers, vcpu};
 use crate::{
-    arch::{self, el1, guest::GuestRegs},
+    arch::{
+        self, el1,
+        guest::{Exit, GuestRegs},
+    },
     emul::firmware::Depth,
     vm::Vcpu,
 };
 
 /// Sleeps until an interrupt wakes the vCPU, even one that it masks, or its VM stops. Its virtual timer is left as the
 /// guest has set it, for that is what wakes it most of the time; the physical one, which is emulated, counts on as well.
-pub fn suspend(vcpu: &mut Vcpu, regs: &mut GuestRegs, depth: Depth) -> Outcome {
+pub fn suspend(vcpu: &mut Vcpu, regs: &mut GuestRegs, depth: Depth) -> Exit {
     let power = &vcpu.vm.firmware.power;
     let began = el1::counter();
     let mut slept = false;
     loop {
         irq::drain(vcpu);
         if power.stopping().is_some() {
-            return Outcome::Park;
+            return Exit::Park;
         }
         irq::refresh(vcpu);
         if vcpu.list_regs.any_pending() {
@@ -28,13 +31,13 @@ pub fn suspend(vcpu: &mut Vcpu, regs: &mut GuestRegs, depth: Depth) -> Outcome {
     }
     if !slept && depth != Depth::System {
         power.abandon(vcpu.id);
-        return Outcome::Resume;
+        return Exit::Resume;
     }
     let ticks = el1::counter().wrapping_sub(began);
     if let Some(entry) = power.wake(vcpu.id, timers::microseconds(ticks)) {
         irq::resume(vcpu);
         vcpu::reset(regs, entry);
-        return Outcome::Renew;
+        return Exit::Renew;
     }
-    Outcome::Resume
+    Exit::Resume
 }

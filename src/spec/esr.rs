@@ -66,7 +66,7 @@ pub const fn rt(esr: u64) -> Gpr {
 impl Syndrome {
     /// Decodes a value of ESR_EL2. HVC is tested first because it is the call that guests make most and
     /// whose cost is measured; calling the rest cold keeps the compiler from sorting it in between.
-    #[inline]
+    #[inline(always)]
     pub const fn decode(esr: u64) -> Self {
         let ec = (esr >> 26 & 0x3f) as u8;
         let imm = esr as u16;

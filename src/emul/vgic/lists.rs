@@ -91,7 +91,8 @@ impl ListRegs {
 
     /// As [`ListRegs::new`], on the same board CPU, whose list registers are empty already.
     pub fn renew(&mut self) {
-        self.lr.iter_mut().take(self.count).for_each(|lr| *lr = 0);
+        let stale = self.stale.max(self.used);
+        self.lr.iter_mut().take(stale).for_each(|lr| *lr = 0);
         self.used = 0;
         self.stale = 0;
         self.fresh = true;
@@ -198,9 +199,8 @@ impl Vgic {
         // Once folded, EOIcount has been seen, although the register still says so.
         let eoi_count = core::mem::take(&mut lrs.eoi_count);
         if fresh {
-            return match cpu.private.listed
-                | cpu.home.iter().skip(1).fold(0, |all, home| all | home)
-            {
+            let [_, a, b, c] = cpu.home;
+            return match cpu.private.listed | a | b | c {
                 0 => VcpuSet::EMPTY,
                 _ => self.recall_all(who),
             };

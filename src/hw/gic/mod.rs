@@ -132,6 +132,7 @@ impl Gic {
     }
 
     /// Sends SGI `intid` (0 to 15) to one CPU. What was stored before is visible to its handler.
+    #[inline(always)]
     pub fn send_sgi(&self, target: SgiTarget, intid: u32) {
         either!(self,
             v2: gic => gic.send_sgi(target, intid),

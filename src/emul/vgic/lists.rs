@@ -174,6 +174,9 @@ impl ListRegs {
     }
 }
 
+/// In place of what a list register has held, once that has been taken back: an INTID that no interrupt has, in no state.
+const TAKEN_BACK: u64 = 1023;
+
 /// How a vCPU comes by an interrupt of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -393,13 +396,16 @@ impl Vgic {
         let bit = bit(intid as usize);
         let slot = lrs.slot_for(intid, view.bank.listed & bit != 0, empty)?;
         let at = lrs.lr.get_mut(slot)?;
-        if slot < lrs.used {
+        if slot < lrs.used && *at != TAKEN_BACK {
             // What it has held is over. An SPI may be due elsewhere now, which fill finds out.
             let ended = ListRegister::from_bits(*at).ended();
             if ended.intid() >= SPI_BASE {
                 return None;
             }
             view.take_back(ended);
+            // It may be in another one next, and must not be taken back from here then. The register itself still names it;
+            // but fold, which reads them in order, comes to the other one first: the lowest empty one is taken.
+            *at = TAKEN_BACK;
         }
         if view.bank.ready(groups) & bit == 0 || view.bank.release != 0 {
             return None;

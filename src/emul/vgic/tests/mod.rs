@@ -650,6 +650,25 @@ fn an_active_interrupt_does_not_come_again_before_a_better_one_without_room() {
 }
 
 #[test]
+fn what_has_left_its_list_register_does_not_leave_it_again() {
+    let mut m = linux(1, 4);
+    m.write(0, private(0, 0x0100), 1 << 30 | 1);
+    m.write(0, private(0, 0x0c04), 2 << (2 * 14)); // 30 is edge-triggered
+    m.sgi(0, SgiRegister::Sgi1r, SELF);
+    m.line(30, 0, true);
+    for _ in 0..2 {
+        let intid = m.acknowledge(0);
+        m.eoi(0, intid);
+    }
+    m.line(30, 0, false);
+    m.line(30, 0, true);
+    m.sgi(0, SgiRegister::Sgi1r, SELF);
+    m.fold(0);
+    m.refresh(0);
+    assert_eq!(m.drain(0), [0, 30]);
+}
+
+#[test]
 fn with_eoimode_1_any_vcpu_may_deactivate_in_any_order() {
     for lrs in [1, 2, 4] {
         let mut m = linux(2, lrs);

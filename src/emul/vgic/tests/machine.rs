@@ -4,7 +4,7 @@
 use std::vec::Vec;
 
 use super::super::{Delivery, Found, ListRegs, Place, Reply, Vgic};
-use crate::spec::gic::{GicVersion, SgiRegister, SgiRequest};
+use crate::spec::gic::{GicVersion, MAX_LRS, SgiRegister, SgiRequest};
 use crate::types::{Op, VcpuId, VcpuSet, Width};
 
 pub const TIMER: u32 = 27;
@@ -16,7 +16,12 @@ const EOI: u64 = 1 << 41;
 
 /// One board CPU.
 pub struct Interface {
+    /// What EL2 keeps of the registers.
     pub lrs: ListRegs,
+    /// `ICH_LR<n>_EL2`.
+    hardware: [u64; MAX_LRS],
+    /// ICH_HCR_EL2 but for EOIcount.
+    hcr: u64,
     /// ICH_VMCR_EL2.
     pub vmcr: u64,
     eoi_count: u8,
@@ -37,12 +42,12 @@ impl Interface {
     }
 
     fn used(&mut self) -> impl Iterator<Item = &mut u64> {
-        self.lrs.lr.iter_mut().take(self.lrs.count)
+        self.hardware.iter_mut().take(self.lrs.count)
     }
 
     /// ICH_MISR_EL2.
     fn misr(&mut self) -> u64 {
-        let hcr = self.lrs.hcr;
+        let hcr = self.hcr;
         let valid = self
             .used()
             .filter(|lr| **lr & (PENDING | ACTIVE) != 0)
@@ -138,6 +143,8 @@ impl Machine {
         let cpus = (0..vcpus)
             .map(|_| Interface {
                 lrs: ListRegs::new(lrs),
+                hardware: [0; MAX_LRS],
+                hcr: 0,
                 vmcr: 0xff00_0003,
                 eoi_count: 0,
                 running: Vec::new(),
@@ -163,30 +170,37 @@ impl Machine {
         Self::new(GicVersion::V3, vcpus, lrs)
     }
 
-    fn read_lrs(&mut self, cpu: usize) {
+    fn load(&mut self, cpu: usize) {
         let cpu = &mut self.cpus[cpu];
+        let used = cpu.lrs.used;
+        cpu.lrs.lr[..used].copy_from_slice(&cpu.hardware[..used]);
         cpu.lrs.vmcr = cpu.vmcr;
         cpu.lrs.eoi_count = cpu.eoi_count;
     }
 
     /// Own accesses to pending and active bits fold first.
     pub fn fold(&mut self, cpu: usize) {
-        self.read_lrs(cpu);
+        self.load(cpu);
         let kick = self.gic.fold(v(cpu), &mut self.cpus[cpu].lrs);
-        self.cpus[cpu].eoi_count = 0;
         self.kicked = self.kicked.union(kick);
     }
 
     /// The steps of the module's head.
     pub fn refresh(&mut self, cpu: usize) {
-        self.read_lrs(cpu);
+        self.load(cpu);
         let kick = self.gic.fill(v(cpu), &mut self.cpus[cpu].lrs);
         assert!(!kick.contains(v(cpu)), "a refreshed vCPU is up to date");
         self.kicked = self.kicked.union(kick).without(v(cpu));
         let interface = &mut self.cpus[cpu];
         interface.refreshes += 1;
-        interface.writes += interface.lrs.dirty.count_ones();
+        for (slot, lr) in interface.lrs.lr.iter().enumerate() {
+            if interface.lrs.dirty >> slot & 1 != 0 {
+                interface.hardware[slot] = *lr;
+                interface.writes += 1;
+            }
+        }
         interface.lrs.dirty = 0;
+        interface.hcr = interface.lrs.hcr;
         interface.eoi_count = 0;
         for pintid in interface.lrs.release.drain(..) {
             assert_eq!(u32::from(pintid), TIMER);
@@ -198,7 +212,7 @@ impl Machine {
     /// What must hold of list registers whenever a guest is entered.
     fn check(&mut self, cpu: usize) {
         let interface = &mut self.cpus[cpu];
-        let lrs = interface.lrs.lr;
+        let lrs = interface.hardware;
         let listed: Vec<u32> = lrs
             .iter()
             .filter(|lr| **lr & (PENDING | ACTIVE) != 0)
@@ -224,7 +238,9 @@ impl Machine {
     fn deliver(&mut self, cpu: usize, delivery: Delivery) {
         match delivery {
             Delivery::Listed(slot) => {
-                assert!(slot < self.cpus[cpu].lrs.used);
+                let interface = &mut self.cpus[cpu];
+                assert!(slot < interface.lrs.used);
+                interface.hardware[slot] = interface.lrs.lr[slot];
                 self.short_ways += 1;
                 self.check(cpu);
             }
@@ -398,7 +414,7 @@ impl Machine {
     /// DIR.
     pub fn dir(&mut self, cpu: usize, intid: u32) {
         assert!(self.cpus[cpu].vmcr & 0x200 != 0);
-        if self.cpus[cpu].lrs.hcr & 1 << 14 == 0 {
+        if self.cpus[cpu].hcr & 1 << 14 == 0 {
             self.cpus[cpu].deactivate(intid);
             self.after(cpu, VcpuSet::EMPTY);
         } else {

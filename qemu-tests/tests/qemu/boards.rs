@@ -21,6 +21,7 @@ pub fn groups() -> Vec<Group> {
             linux_boots(test, Machine::new().cpu(cpu), "7")
         }));
     }
+    groups.push(single("boards::cpu_a64fx", long_lines));
     for offset in [0x40_0000, 0x0c60_0000] {
         groups.push(single(
             &format!("boards::load_offset_{offset:#x}"),
@@ -281,6 +282,18 @@ fn says(test: &str, machine: Machine, word: &str) -> Result<()> {
     session.expect(&format!(r"(?m)^.*\b{word}\b.*\n"))?;
     let lines = session.text().lines().filter(|line| !line.is_empty());
     ensure!(lines.count() == 1, "more than one line: {}", session.text());
+    Ok(())
+}
+
+/// A CPU with cache lines of 256 bytes: images are copied and memory is cleared in another way than by 64.
+fn long_lines(test: &str) -> Result<()> {
+    let mut session = Machine::new()
+        .cpu("a64fx")
+        .bundle(Bundle::new().vm(Vm::bare("alone", "heartbeat")))
+        .start(test)?;
+    session.expect("@alone@ # beat 2\n")?;
+    session.send("q")?;
+    session.finish_well()?;
     Ok(())
 }
 

@@ -414,7 +414,8 @@ impl Machine {
     /// DIR.
     pub fn dir(&mut self, cpu: usize, intid: u32) {
         assert!(self.cpus[cpu].vmcr & 0x200 != 0);
-        if self.cpus[cpu].hcr & 1 << 14 == 0 {
+        // A GICv2's GICC_DIR always traps.
+        if self.version == GicVersion::V3 && self.cpus[cpu].hcr & 1 << 14 == 0 {
             self.cpus[cpu].deactivate(intid);
             self.after(cpu, VcpuSet::EMPTY);
         } else {

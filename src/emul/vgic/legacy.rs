@@ -138,10 +138,11 @@ impl Vgic {
     fn request(&mut self, who: VcpuId, vcpu: VcpuId, sgi: usize, sources: u8) -> VcpuSet {
         let cpu = self.cpus.get_mut(vcpu.index());
         match cpu.and_then(|cpu| cpu.requests.pending.get_mut(sgi)) {
-            Some(pending) if sources != 0 => {
+            // A source whose request waits in a list register may be among the new ones: fold makes one of both.
+            Some(pending) if sources & !*pending != 0 => {
                 *pending |= sources;
                 let at = At { who, vcpu, word: 0 };
-                self.change(at, |bank| bank.set_pending(bit(sgi)))
+                self.change(at, |bank| bank.set_pending(bit(sgi)) | bit(sgi))
             }
             _ => VcpuSet::EMPTY,
         }

@@ -941,6 +941,19 @@ fn gicv2_sgis_are_pending_once_per_source() {
 }
 
 #[test]
+fn a_gicv2_source_that_waits_in_a_list_register_counts_once() {
+    let mut m = linux_v2(3, 4);
+    for source in [1, 2, 1] {
+        m.write(source, 0x0f00, 0x0001_0003);
+    }
+    for source in [1, 2] {
+        assert_eq!(m.acknowledge_v2(0), source << 10 | 3);
+        m.eoi(0, 3);
+    }
+    assert_eq!(m.acknowledge_v2(0), 1023);
+}
+
+#[test]
 fn gicv2_sgi_filters() {
     let mut m = linux_v2(3, 4);
     m.write(1, 0x0f00, 0x0100_0005);

@@ -244,6 +244,10 @@ impl Vgic {
         cpu.requests = Requests::NONE;
         self.outdated = self.outdated.without(vcpu);
         let recalled = self.recall(vcpu);
+        // What stays active is nobody's: an EOI of the vCPU's next life is for another one.
+        if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
+            cpu.home = Cpu::OWN;
+        }
         let kick = self.resolve_one_of_n();
         match recalled {
             [0, 0, 0, 0] => kick,

@@ -209,6 +209,28 @@ impl Machine {
         self.check(cpu);
     }
 
+    /// The vCPU goes off: `irq::quiesce`.
+    pub fn off(&mut self, cpu: usize) {
+        self.fold(cpu);
+        let kick = self.gic.reset_vcpu(v(cpu));
+        self.kicked = self.kicked.union(kick);
+        self.refresh(cpu);
+        self.cpus[cpu].running.clear();
+        self.settle();
+    }
+
+    /// It comes on again: `irq::begin`. Its CPU interface is as after reset.
+    pub fn on(&mut self, cpu: usize) {
+        let interface = &mut self.cpus[cpu];
+        interface.hardware = [0; MAX_LRS];
+        interface.hcr = 0;
+        interface.vmcr = 0;
+        interface.eoi_count = 0;
+        interface.lrs.renew();
+        self.refresh(cpu);
+        self.settle();
+    }
+
     /// What must hold of list registers whenever a guest is entered.
     fn check(&mut self, cpu: usize) {
         let interface = &mut self.cpus[cpu];

@@ -786,6 +786,25 @@ fn wfi_wakes_for_what_would_be_signalled() {
 }
 
 #[test]
+fn an_eoi_is_not_for_what_a_former_life_has_left_active() {
+    let mut m = linux(2, 1);
+    let take = |m: &mut Machine, intid: u64| {
+        enable(m, intid);
+        m.line(intid as u32, 0, true);
+        assert_eq!(m.acknowledge(0), intid as u32);
+    };
+    take(&mut m, 36);
+    m.off(0);
+    m.on(0);
+    m.cpus[0].vmcr = 0xff00_0003;
+    take(&mut m, 40);
+    enable(&mut m, 33);
+    m.line(33, 0, true); // takes the only list register: the EOI is counted
+    m.eoi(0, 40);
+    assert_eq!(m.read(0, 0x0304), 1 << 4);
+}
+
+#[test]
 fn a_refresh_without_change_writes_nothing() {
     let mut m = linux(1, 4);
     enable(&mut m, 33);

@@ -181,6 +181,12 @@ enum Op {
         cpu: usize,
         choice: usize,
     },
+    Off {
+        cpu: usize,
+    },
+    On {
+        cpu: usize,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -206,7 +212,9 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (cpu.clone(), 0..8u64, 0..4u32).prop_map(|(who, list, intid)| Op::Sgi { who, list, intid }),
         10 => cpu.clone().prop_map(|cpu| Op::Acknowledge { cpu }),
         7 => cpu.clone().prop_map(|cpu| Op::End { cpu }),
-        3 => (cpu, any::<usize>()).prop_map(|(cpu, choice)| Op::Deactivate { cpu, choice }),
+        3 => (cpu.clone(), any::<usize>()).prop_map(|(cpu, choice)| Op::Deactivate { cpu, choice }),
+        1 => cpu.clone().prop_map(|cpu| Op::Off { cpu }),
+        2 => cpu.prop_map(|cpu| Op::On { cpu }),
     ]
 }
 
@@ -219,6 +227,40 @@ struct Pair {
     /// By CPU, acknowledged and not ended; and with EOImode 1, not deactivated.
     begun: Vec<Vec<u32>>,
     undone: Vec<(usize, u32)>,
+    is_off: Vec<bool>,
+}
+
+impl Op {
+    /// Who does it, where somebody must.
+    fn actor(&mut self) -> &mut usize {
+        match self {
+            Self::Bit { who, .. }
+            | Self::Groups { who, .. }
+            | Self::Priority { who, .. }
+            | Self::Edge { who, .. }
+            | Self::Route { who, .. }
+            | Self::Control { who, .. }
+            | Self::Sgi { who, .. } => who,
+            Self::Open { cpu, .. }
+            | Self::Line { cpu, .. }
+            | Self::Acknowledge { cpu }
+            | Self::End { cpu }
+            | Self::Deactivate { cpu, .. }
+            | Self::Off { cpu }
+            | Self::On { cpu } => cpu,
+        }
+    }
+
+    /// Whose private interrupt it is about.
+    fn owner(&self) -> Option<usize> {
+        match *self {
+            Self::Bit { owner, intid, .. }
+            | Self::Groups { owner, intid, .. }
+            | Self::Priority { owner, intid, .. }
+            | Self::Edge { owner, intid, .. } => (intid < 32).then_some(owner),
+            _ => None,
+        }
+    }
 }
 
 impl Pair {
@@ -234,6 +276,7 @@ impl Pair {
             split,
             begun: vec![Vec::new(); vcpus],
             undone: Vec::new(),
+            is_off: vec![false; vcpus],
         };
         pair.apply(&Op::Control { who: 0, value: 3 });
         // After reset, SPIs of a GICv2 go to nobody, of a GICv3 to vCPU 0.
@@ -376,8 +419,63 @@ impl Pair {
             Op::Acknowledge { cpu } => self.acknowledge(cpu % n),
             Op::End { cpu } => self.end(cpu % n),
             Op::Deactivate { cpu, choice } => self.deactivate(cpu % n, choice),
+            // Off and on: see `apply_if_on`.
             _ => {}
         }
+    }
+
+    /// The same, by a vCPU that is on, if one can do it.
+    fn apply_if_on(&mut self, op: &Op) {
+        let n = self.vcpus();
+        let mut op = op.clone();
+        match op {
+            Op::Off { cpu } => return self.off(cpu % n),
+            Op::On { cpu } => return self.on(cpu % n),
+            _ => {}
+        }
+        let is_own = op.owner().is_some_and(|owner| {
+            // With a GICv2, the owner alone can.
+            self.is_v2() && self.is_off[owner % n]
+        });
+        if !is_own && !self.is_off[*op.actor() % n] {
+            self.apply(&op);
+        }
+    }
+
+    /// Without its last vCPU a VM ends.
+    fn off(&mut self, cpu: usize) {
+        let on = self.is_off.iter().filter(|off| !**off);
+        if self.is_off[cpu] || on.count() == 1 {
+            return;
+        }
+        self.is_off[cpu] = true;
+        self.machine.timer(cpu, false);
+        self.reference.line(cpu, TIMER, false);
+        self.machine.off(cpu);
+        for (intid, i) in (0..).zip(&mut self.reference.private[cpu]) {
+            *i = Interrupt {
+                edge: intid < 16,
+                line: i.line,
+                ..Interrupt::default()
+            };
+        }
+        self.reference.sources[cpu] = [0; 16];
+        self.reference.running[cpu].clear();
+        // An SPI that was active stays so. With EOImode 1, whoever will can deactivate it.
+        self.begun[cpu].clear();
+        self.undone
+            .retain(|&(owner, intid)| owner != cpu || intid >= 32);
+    }
+
+    fn on(&mut self, cpu: usize) {
+        if !self.is_off[cpu] {
+            return;
+        }
+        self.is_off[cpu] = false;
+        self.machine.on(cpu);
+        self.machine.cpus[cpu].vmcr = 0xff00_0003 | if self.split { 0x200 } else { 0 };
+        self.machine.run(cpu);
+        self.reference.open[cpu] = 3;
     }
 
     /// Of an operation, what asks for an interrupt that is not pending. What another vCPU takes away
@@ -604,8 +702,9 @@ proptest! {
     ) {
         let mut pair = Pair::new(shape);
         for op in &ops {
-            pair.apply(op);
+            pair.apply_if_on(op);
         }
+        (0..pair.vcpus()).for_each(|cpu| pair.on(cpu));
         pair.compare();
         pair.finish();
     }

@@ -187,6 +187,10 @@ enum Op {
     On {
         cpu: usize,
     },
+    /// It sleeps and wakes without the state of its CPU interface.
+    PowerDown {
+        cpu: usize,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -214,7 +218,8 @@ fn op() -> impl Strategy<Value = Op> {
         7 => cpu.clone().prop_map(|cpu| Op::End { cpu }),
         3 => (cpu.clone(), any::<usize>()).prop_map(|(cpu, choice)| Op::Deactivate { cpu, choice }),
         1 => cpu.clone().prop_map(|cpu| Op::Off { cpu }),
-        2 => cpu.prop_map(|cpu| Op::On { cpu }),
+        2 => cpu.clone().prop_map(|cpu| Op::On { cpu }),
+        1 => cpu.prop_map(|cpu| Op::PowerDown { cpu }),
     ]
 }
 
@@ -247,7 +252,8 @@ impl Op {
             | Self::End { cpu }
             | Self::Deactivate { cpu, .. }
             | Self::Off { cpu }
-            | Self::On { cpu } => cpu,
+            | Self::On { cpu }
+            | Self::PowerDown { cpu } => cpu,
         }
     }
 
@@ -431,6 +437,7 @@ impl Pair {
         match op {
             Op::Off { cpu } => return self.off(cpu % n),
             Op::On { cpu } => return self.on(cpu % n),
+            Op::PowerDown { cpu } => return self.power_down(cpu % n),
             _ => {}
         }
         let is_own = op.owner().is_some_and(|owner| {
@@ -472,6 +479,19 @@ impl Pair {
             return;
         }
         self.is_off[cpu] = false;
+        self.begin(cpu);
+    }
+
+    /// Nobody does so within a handler.
+    fn power_down(&mut self, cpu: usize) {
+        let is_busy = self.undone.iter().any(|&(owner, _)| owner == cpu);
+        if !self.is_off[cpu] && self.begun[cpu].is_empty() && !is_busy {
+            self.machine.fold(cpu);
+            self.begin(cpu);
+        }
+    }
+
+    fn begin(&mut self, cpu: usize) {
         self.machine.on(cpu);
         self.machine.cpus[cpu].vmcr = 0xff00_0003 | if self.split { 0x200 } else { 0 };
         self.machine.run(cpu);

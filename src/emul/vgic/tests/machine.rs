@@ -364,13 +364,16 @@ impl Machine {
             .unwrap();
     }
 
+    /// Timers fall as the others' lines do, which `irq::set_timer_lines` sees to.
     pub fn line(&mut self, intid: u32, cpu: usize, level: bool) {
-        let kick = match intid {
-            16..32 => {
+        let is_own = (16..32).contains(&intid);
+        let is_timer = matches!(intid, TIMER | 30);
+        let kick = match is_own && (level || !is_timer) {
+            true => {
                 self.own_line(cpu, intid, level);
                 VcpuSet::EMPTY
             }
-            _ => self.gic.set_line(intid, v(cpu), level),
+            false => self.gic.set_line(intid, v(cpu), level),
         };
         self.after(cpu, kick);
     }

@@ -126,6 +126,7 @@ fn gic_place(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, place: Pla
     }
 }
 
+/// One of them, or what is in its place for this access.
 #[inline(never)]
 fn gic_register(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, place: Place, hit: Hit) {
     let found = match place.is_aligned(abort.width()) {

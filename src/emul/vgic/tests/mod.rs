@@ -2,6 +2,8 @@
 
 mod machine;
 mod model;
+mod pair;
+mod reference;
 
 use machine::{Machine, REDISTRIBUTORS, TIMER, private, v};
 use std::vec;

@@ -1,6 +1,9 @@
 //! Exceptions: those that a test provokes are caught and counted, any other ends the guest.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::{
+    arch::asm,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
 
 use super::{boot::MAX_CPUS, cpu, gic, uart};
 use crate::{mrs, msr};
@@ -68,8 +71,19 @@ pub fn catch(attempt: impl FnOnce()) -> Option<Fault> {
 }
 
 /// Interrupts that this CPU has taken.
-pub fn interrupts() -> u32 {
+fn interrupts() -> u32 {
     STATE[cpu::index()].interrupts.load(Ordering::Relaxed)
+}
+
+/// Sleeps until this CPU has taken an interrupt; PSTATE.I is set before and after. One that comes between looking and sleeping
+/// still wakes the CPU, because it is not taken before (Arm ARM D1.6.2: masked interrupts are WFI wake-up events).
+pub fn wait_for_interrupt() {
+    let before = interrupts();
+    while interrupts() == before {
+        cpu::wfi();
+        // SAFETY: the vectors take interrupts; the ISB has a pending one taken here.
+        unsafe { asm!("msr daifclr, #2", "isb", "msr daifset, #2") };
+    }
 }
 
 /// The registers that boot.S saves.

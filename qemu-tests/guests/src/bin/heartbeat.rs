@@ -33,15 +33,10 @@ mod guest {
             "no shared interrupt is pending",
         );
         gic::enable();
-        // SAFETY: the vectors can take interrupts now.
-        unsafe { core::arch::asm!("msr daifclr, #2") };
         let mut beats = 0;
         loop {
-            let before = exception::interrupts();
             gic::set_virtual_timer(cpu::ms(50));
-            while exception::interrupts() == before {
-                cpu::wfi();
-            }
+            exception::wait_for_interrupt();
             beats += 1;
             tap.note(format_args!("beat {beats}"));
             match uart::poll() {

@@ -16,14 +16,17 @@ use super::{
 };
 use crate::{
     arch::{boot, mmu, regs},
-    spec::translation::{Attributes, MapError, PAGE, TableMemory, Tables},
+    spec::{
+        gic::MAX_REDIST_REGIONS,
+        translation::{Attributes, MapError, PAGE, TableMemory, Tables},
+    },
     types::{MAX_PCPUS, Pa, PaRange},
 };
 use arrayvec::{ArrayVec, CapacityError};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// The most device ranges that are mapped.
-pub const MAX_DEVICES: usize = 16;
+/// The most device ranges that are mapped: three of a GIC and its redistributors, the UART, the clock, the power manager.
+pub const MAX_DEVICES: usize = 6 + MAX_REDIST_REGIONS;
 
 /// What the board has, as EL2 has mapped it.
 pub struct Plan<'a> {

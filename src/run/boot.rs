@@ -21,7 +21,7 @@ use crate::{
         smccc::Smccc,
     },
     mm::{
-        el2_map::{self, Memory, Plan},
+        el2_map::{self, MAX_DEVICES, Memory, Plan},
         pool,
     },
     spec::{
@@ -221,7 +221,7 @@ fn pages_within(range: PaRange) -> Option<PaRange> {
 }
 
 /// The registers of everything that is driven.
-fn devices(board: &Board) -> ArrayVec<PaRange, { el2_map::MAX_DEVICES }> {
+fn devices(board: &Board) -> ArrayVec<PaRange, MAX_DEVICES> {
     let uart = board.uart.as_ref().map(|uart| uart.regs);
     let (gic, redists) = match &board.gic {
         board::Gic::V3 { dist, redists, .. } => ([Some(*dist), None, None], redists.as_slice()),
@@ -229,14 +229,13 @@ fn devices(board: &Board) -> ArrayVec<PaRange, { el2_map::MAX_DEVICES }> {
             ([Some(*dist), Some(*cpu), Some(*hyp)], [].as_slice())
         }
     };
-    let mut devices = ArrayVec::new();
-    let [dist, cpu, hyp] = gic;
-    for one in [dist, cpu, hyp, uart, board.rtc, board.bcm2835_pm] {
-        let _ = one.map(|one| devices.try_push(one));
-    }
-    // There are no more of them than there is room.
-    let _ = devices.try_extend_from_slice(redists);
-    devices
+    let others = [uart, board.rtc, board.bcm2835_pm];
+    let single = gic.into_iter().chain(others).flatten();
+    // MAX_DEVICES counts these.
+    single
+        .chain(redists.iter().copied())
+        .take(MAX_DEVICES)
+        .collect()
 }
 
 /// What the board's command line asks for; words of ours that mean nothing are named once the log is there.

@@ -16,6 +16,8 @@ pub enum GicVersion {
 
 /// The most list registers that the architecture has (IHI0069H 12.4); a CPU has 1 to 16 of them.
 pub const MAX_LRS: usize = 16;
+/// The most regions of redistributors that a board may have; the architecture has no limit (IHI0069H 12.10).
+pub const MAX_REDIST_REGIONS: usize = 8;
 
 /// Distributor registers, as offsets from GICD_base (IHI0069H 12.8, IHI0048B 4.1).
 pub mod gicd {

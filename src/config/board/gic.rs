@@ -1,7 +1,7 @@
 //! The interrupt controller.
 
 use super::{
-    Gic, Interrupt, MAX_REDIST_REGIONS,
+    Gic, Interrupt,
     error::{BoardError, Fault},
     interrupt::interrupts,
     reg::Regs,
@@ -9,6 +9,7 @@ use super::{
 use crate::{
     spec::{
         fdt::{Node, Path, Property},
+        gic::MAX_REDIST_REGIONS,
         translation::PAGE,
     },
     types::PaRange,
@@ -59,7 +60,7 @@ fn v3<'t, 'a>(path: &Path<'t, 'a>) -> Result<Gic, BoardError<'t, 'a>> {
         Some(property) => property
             .u32()
             .filter(|count| (1..=MAX_REDIST_REGIONS as u32).contains(count))
-            .ok_or_else(|| BoardError::refused(node, REGIONS, "1 to 16"))?,
+            .ok_or_else(|| BoardError::refused(node, REGIONS, "1 to 8"))?,
     };
     let stride = match node.property(STRIDE) {
         None => None,

@@ -23,6 +23,7 @@ use crate::{
     spec::{
         self,
         fdt::{Property, Tree},
+        gic::MAX_REDIST_REGIONS,
     },
     types::{MAX_PCPUS, MAX_VCPUS, Mpidr, Pa, PaRange},
 };
@@ -34,9 +35,6 @@ pub use cpus::{mailbox_page, mailboxes};
 pub use error::BoardError;
 pub use interrupt::{Interrupt, Trigger};
 pub use memory::{MAX_RANGES, Ranges, TooManyRanges, subtract};
-
-/// The most redistributor regions of a GICv3.
-pub const MAX_REDIST_REGIONS: usize = 16;
 
 /// Everything that is known of the board.
 #[derive(Clone, Debug)]
@@ -94,10 +92,6 @@ pub enum EnableMethod {
 
 /// The interrupt controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a board has one of it, and there is no heap"
-)]
 pub enum Gic {
     /// GICv3 or v4 (IHI0069).
     V3 {

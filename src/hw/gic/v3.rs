@@ -6,7 +6,7 @@ use super::{SgiTarget, Taken, changed, reset_bank};
 use crate::{
     arch,
     mm::mmio::Mmio,
-    spec::gic::{gicd, gicr},
+    spec::gic::{MAX_REDIST_REGIONS, gicd, gicr},
     types::Mpidr,
 };
 use arrayvec::ArrayVec;
@@ -17,14 +17,11 @@ const REDISTRIBUTOR_V4: u64 = 0x4_0000;
 /// How often a register that must change is looked at before the device is given up.
 const POLLS: u32 = 1_000_000;
 
-/// The most redistributor regions.
-pub const MAX_REDISTS: usize = 8;
-
 /// A GICv3.
 #[derive(Debug)]
 pub struct Gic {
     distributor: Mmio,
-    redistributors: ArrayVec<Mmio, MAX_REDISTS>,
+    redistributors: ArrayVec<Mmio, MAX_REDIST_REGIONS>,
     stride: u64,
 }
 
@@ -32,7 +29,7 @@ impl Gic {
     /// The GIC with these registers; `stride` is from one redistributor to the next, in bytes.
     pub fn new(
         distributor: Mmio,
-        redistributors: ArrayVec<Mmio, MAX_REDISTS>,
+        redistributors: ArrayVec<Mmio, MAX_REDIST_REGIONS>,
         stride: u64,
     ) -> Self {
         Self {

@@ -18,7 +18,7 @@ const _: &str = include_str!("../linker.ld");
 )]
 mod entry {
     use bulkhead::{
-        arch::guest::{Exit, FaultFrame, GuestRegs},
+        arch::guest::{self, Exit, FaultFrame, GuestRegs},
         run,
         vm::Vcpu,
     };
@@ -26,17 +26,22 @@ mod entry {
     /// The boot CPU, from boot.S: MMU on, image relocated, interrupts masked.
     #[unsafe(no_mangle)]
     extern "C" fn bulkhead_main(device_tree: u64, el: u64) -> ! {
-        run::boot::primary(device_tree, el)
+        run::boot::primary(device_tree, el, enter)
     }
 
     /// Every other CPU, from boot.S.
     #[unsafe(no_mangle)]
     extern "C" fn bulkhead_secondary(pcpu: u64) -> ! {
-        run::boot::secondary(pcpu)
+        run::boot::secondary(pcpu, enter)
     }
 
-    // What vectors.S calls while a guest runs: with the `Vcpu` that `run::vcpu`, and nobody else, enters guests with. The
-    // answer says how to go on.
+    /// Runs the guest of `vcpu` until it leaves.
+    fn enter(vcpu: &mut Vcpu, x0: u64) {
+        // SAFETY: the handlers below take a `Vcpu`.
+        unsafe { guest::enter(x0, vcpu.hardening, vcpu) }
+    }
+
+    // What vectors.S calls meanwhile. The answer says how to go on.
 
     /// A synchronous exception from the guest that is no abort. x20 to x28 are not in the frame; the answer may be that they
     /// are needed.

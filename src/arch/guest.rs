@@ -126,16 +126,19 @@ pub struct FaultFrame {
 const _: () = assert!(offset_of!(FaultFrame, esr) == 256);
 
 /// Runs the guest from ELR_EL2 in the state SPSR_EL2, with `x0` and zeros in its registers, on a CPU that wants `hardening`,
-/// until a trap handler answers [`Exit::Park`]. Handlers get `state` meanwhile: one at a time, and of the type that
-/// main.rs gives them.
-pub fn enter<T>(x0: u64, hardening: Hardening, state: &mut T) {
+/// until a trap handler answers [`Exit::Park`]. Handlers get `state` meanwhile, one at a time.
+///
+/// # Safety
+///
+/// The handlers that vectors.S calls take a `&mut T`.
+pub unsafe fn enter<T>(x0: u64, hardening: Hardening, state: &mut T) {
     unsafe extern "C" {
         fn enter_guest(x0: u64, hardening: u64) -> u64;
     }
     TPIDR_EL2.set(core::ptr::from_mut(state) as u64);
     // SAFETY: (1) The guest's own translation (stage 2) keeps it out of our memory. (2) vectors.S preserves what the C
     // calling convention wants. (3) It lends `state`, which is exclusively borrowed for as long, to handlers of the guest's
-    // exceptions, none of which comes inside another.
+    // exceptions, none of which comes inside another; that they take a `T` is what the caller answers for.
     unsafe { enter_guest(x0, hardening.word()) };
 }
 

@@ -4,7 +4,7 @@ use super::{
     bundle, irq,
     machine::{self, Machine, Pcpu},
     serial::{self, Port},
-    vcpu,
+    vcpu::{self, Enter},
 };
 use crate::{
     arch::{self, boot, regs},
@@ -42,7 +42,7 @@ const REDISTRIBUTOR_STRIDE: u64 = 0x2_0000;
 const CPU_TIMEOUT: u64 = 5;
 
 /// The boot CPU, with `device_tree` as x0 was.
-pub fn primary(device_tree: u64, el: u64) -> ! {
+pub fn primary(device_tree: u64, el: u64, enter: Enter) -> ! {
     if el == 2 {
         boot::install_vectors();
     }
@@ -75,7 +75,7 @@ pub fn primary(device_tree: u64, el: u64) -> ! {
             "the device tree has no free memory at {:#x}, where Bulkhead is: is it another board's?",
             image.start().get()
         )),
-        Ok(board) => run(board, range),
+        Ok(board) => run(board, range, enter),
         Err(error) => refuse(&tree, range, format_args!("{error}")),
     }
 }
@@ -115,7 +115,7 @@ fn give_up(reason: fmt::Arguments) -> ! {
 
 /// Everything from the map to the idle loop. Steps with much on the stack are not inlined: it is to be used by one after the
 /// other.
-fn run(board: &mut Board, tree: PaRange) -> ! {
+fn run(board: &mut Board, tree: PaRange, enter: Enter) -> ! {
     // The CPU that runs this is the first.
     let me = regs::mpidr();
     if let Some(at) = board.cpus.iter().position(|cpu| cpu.mpidr == me) {
@@ -148,7 +148,7 @@ fn run(board: &mut Board, tree: PaRange) -> ! {
     start_cpus(board, &memory, machine, &stacks);
     let initrd = board.initrd.and_then(|range| memory.take_loaded(range));
     bundle::start(initrd, &mut memory.ram, machine);
-    serve(machine, 0)
+    serve(machine, 0, enter)
 }
 
 /// Stacks for all CPUs but the first, each with a page below that will not be mapped.
@@ -418,11 +418,11 @@ fn start_cpu(
 }
 
 /// Any other CPU, from boot.S.
-pub fn secondary(pcpu: u64) -> ! {
+pub fn secondary(pcpu: u64, enter: Enter) -> ! {
     boot::install_vectors();
     let machine = machine::get();
     join(machine, pcpu as usize);
-    serve(machine, pcpu as usize)
+    serve(machine, pcpu as usize, enter)
 }
 
 /// Brings up this CPU's part of the interrupt controller and reports for work.
@@ -479,12 +479,12 @@ fn harden(cpu: Mpidr, facts: &CpuFacts) {
 }
 
 /// Waits for a vCPU to run, and runs it. The look for work comes after the interrupt that announces it.
-fn serve(machine: &'static Machine, index: usize) -> ! {
+fn serve(machine: &'static Machine, index: usize, enter: Enter) -> ! {
     loop {
         irq::drain_alone();
         let cpu = machine.cpus.get(index);
         if let Some(vcpu) = cpu.and_then(|cpu| cpu.work.lock().take()) {
-            vcpu::run(vcpu);
+            vcpu::run(vcpu, enter);
         }
         arch::wait_for_interrupt();
     }

@@ -13,8 +13,12 @@ use crate::{
     vm::{BOOT_VCPU, Vcpu},
 };
 
+/// Runs a vCPU's guest from where it is set to go on, with a value in x0 and zeros in its other registers, until it leaves.
+/// main.rs has it, as it takes the vCPU back in the handlers of the guest's exceptions.
+pub type Enter = fn(&mut Vcpu, x0: u64);
+
 /// Runs `vcpu` on this CPU for ever.
-pub fn run(vcpu: &mut Vcpu) -> ! {
+pub fn run(vcpu: &mut Vcpu, enter: Enter) -> ! {
     let vm = vcpu.vm;
     mmu::load_stage2(translation::vtcr(mmu::physical_address_bits()), vm.vttbr);
     el1::configure(Mpidr::of_vcpu(vcpu.id), vm.counter_offset);
@@ -30,7 +34,7 @@ pub fn run(vcpu: &mut Vcpu) -> ! {
             lifecycle::finish(vm, event);
         } else if let Some(entry) = vm.firmware.power.take_entry(vcpu.id) {
             start(vcpu, entry);
-            guest::enter(entry.context, vcpu.hardening, vcpu);
+            enter(vcpu, entry.context);
             stop(vcpu);
             if vm.firmware.power.cpu_off(vcpu.id) {
                 vm.kick(vm.firmware.power.all().without(vcpu.id));

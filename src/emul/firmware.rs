@@ -16,7 +16,7 @@ use crate::{
     types::{IpaRange, PsciVersion, VcpuId},
 };
 
-/// The firmware of one VM. All but the power state is fixed when the VM is created.
+/// The firmware of one VM. All but the power state and what the guest asks to be remembered is fixed when the VM is created.
 pub struct Firmware {
     registers: Registers,
     /// [`Registers::version`], which nearly every call is answered by.
@@ -33,6 +33,8 @@ pub struct Firmware {
     pub(super) legacy: LegacyIds,
     /// Where an entry point may be.
     pub(super) ram: IpaRange,
+    /// Ticks of the board's counter per second.
+    pub(super) counter_frequency: u64,
     /// MEM_PROTECT is on.
     pub(super) protected: AtomicBool,
     /// Which vCPUs are on.
@@ -49,9 +51,15 @@ pub struct PsciChoice {
 }
 
 impl Firmware {
-    /// The firmware of a VM of `vcpus` vCPUs with RAM at `ram`; the VM is at rest, and its registers
-    /// keep their values.
-    pub fn new(mut registers: Registers, psci: PsciChoice, vcpus: usize, ram: IpaRange) -> Self {
+    /// The firmware of a VM of `vcpus` vCPUs with RAM at `ram`, on a board whose counter makes `counter_frequency` ticks a
+    /// second; the VM is at rest, and its registers keep their values.
+    pub fn new(
+        mut registers: Registers,
+        psci: PsciChoice,
+        vcpus: usize,
+        ram: IpaRange,
+        counter_frequency: u64,
+    ) -> Self {
         registers.seal();
         let version = registers.version();
         let calls = CallSet::of(version).without(psci.hidden);
@@ -64,6 +72,7 @@ impl Firmware {
             version_id: smccc::version_id(version),
             legacy: psci.legacy,
             ram,
+            counter_frequency,
             protected: AtomicBool::new(false),
             power: Power::new(vcpus),
         }

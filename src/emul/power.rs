@@ -16,13 +16,13 @@ mod suspend;
 use crate::{
     sync::{
         Mutex,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     types::{MAX_VCPUS, VcpuId, VcpuSet},
 };
 
 use suspend::Sleepers;
-pub use suspend::{Sleep, TOP_LEVEL, Usage};
+pub use suspend::{Sleep, Usage};
 
 /// Where and how a vCPU begins (DEN0022F.b, initial state of a CPU).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub enum Refused {
     AlreadyOn,
     /// There is no such vCPU.
     NoSuchVcpu,
-    /// The VM is stopping; the caller never sees the answer.
+    /// The VM is stopping: the caller is not to go on.
     Stopping,
 }
 
@@ -87,6 +87,8 @@ pub struct Power {
     on: AtomicU32,
     /// The [`StopEvent`] that the VM stops for, or [`StopEvent::NONE`].
     event: AtomicU8,
+    /// When each vCPU last began to run, in ticks of the counter; its own pCPU writes it.
+    began: [AtomicU64; MAX_VCPUS],
     guarded: Mutex<Guarded>,
 }
 
@@ -115,6 +117,7 @@ impl Power {
             vcpus,
             on: AtomicU32::new(0),
             event: AtomicU8::new(StopEvent::Off as u8),
+            began: [const { AtomicU64::new(0) }; MAX_VCPUS],
             guarded: Mutex::new(Guarded {
                 entries: [None; MAX_VCPUS],
                 parked: all(vcpus),

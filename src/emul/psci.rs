@@ -4,11 +4,11 @@ mod suspend;
 
 use super::{
     firmware::{Caller, Firmware, Outcome},
-    power::{Entry, Refused, StopEvent, TOP_LEVEL},
+    power::{Entry, Refused, StopEvent},
 };
 use crate::{
     spec::{
-        psci::{self, Error, Function},
+        psci::{self, Error, Function, TOP_LEVEL},
         smccc::{self, FunctionId, Width},
     },
     sync::atomic::Ordering,
@@ -76,8 +76,8 @@ pub fn call(firmware: &Firmware, caller: Caller, function: Function, args: Args)
         Function::CpuFreeze => return Outcome::Freeze,
         Function::SetSuspendMode => suspend::set_suspend_mode(firmware, caller, args),
         Function::NodeHwState => suspend::node_hw_state(firmware, args),
-        Function::StatResidency => Ok(suspend::statistic(firmware, args, |u| u.microseconds)),
-        Function::StatCount => Ok(suspend::statistic(firmware, args, |u| u.count)),
+        Function::StatResidency => Ok(suspend::stat_residency(firmware, args)),
+        Function::StatCount => Ok(suspend::stat_count(firmware, args)),
         // The argument that 0.1 has is of no interest.
         Function::CpuOff => return Outcome::Off,
         Function::CpuOn => cpu_on(firmware, caller, args),
@@ -107,8 +107,8 @@ fn version(firmware: &Firmware) -> u64 {
 #[inline(always)]
 pub fn features(firmware: &Firmware, args: Args) -> u64 {
     let id = FunctionId::new(args.w1());
-    match firmware.calls.find(id) {
-        Some(function) => function.row().feature_word.into(),
+    match firmware.calls.features(id) {
+        Some(word) => word.into(),
         None if id == smccc::VERSION => 0,
         None => Error::NotSupported.x0(),
     }
@@ -126,7 +126,8 @@ fn cpu_on(firmware: &Firmware, caller: Caller, args: Args) -> Result<Outcome, Er
         Ok(()) => Ok(Outcome::TurnedOn(target)),
         Err(Refused::AlreadyOn) => Err(Error::AlreadyOn),
         Err(Refused::NoSuchVcpu) => Err(Error::InvalidParameters),
-        Err(Refused::Stopping) => Err(Error::InternalFailure),
+        // Whatever it stops for.
+        Err(Refused::Stopping) => Ok(stop(firmware, StopEvent::Off)),
     }
 }
 

@@ -179,7 +179,7 @@ fn make(
         placement,
         vttbr,
         counter_offset: el1::counter(),
-        firmware: Firmware::new(registers, psci, config.cpus, ipa),
+        firmware: Firmware::new(registers, psci, config.cpus, ipa, timers::frequency()),
         stolen,
         vgic_identity: vgic.identity(),
         vgic: Mutex::new(vgic),

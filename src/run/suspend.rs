@@ -1,7 +1,7 @@
 //! CPU_SUSPEND and its like: a vCPU that sleeps on its CPU, with the interrupts of EL2 masked, so that
 //! none gets lost between a look at them and the sleep.
 
-use super::{irq, timers, vcpu};
+use super::{irq, vcpu};
 use crate::{
     arch::{
         self, el1,
@@ -34,7 +34,7 @@ pub fn suspend(vcpu: &mut Vcpu, regs: &mut GuestRegs, depth: Depth) -> Exit {
         return Exit::Resume;
     }
     let ticks = el1::counter().wrapping_sub(began);
-    if let Some(entry) = power.wake(vcpu.id, timers::microseconds(ticks)) {
+    if let Some(entry) = power.wake(vcpu.id, ticks) {
         irq::resume(vcpu);
         vcpu::reset(regs, entry);
         return Exit::Renew;

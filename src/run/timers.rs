@@ -24,14 +24,8 @@ pub fn seconds() -> u64 {
     el1::counter() / frequency()
 }
 
-/// `ticks` of the board's counter in microseconds.
-pub fn microseconds(ticks: u64) -> u64 {
-    let (seconds, rest) = (ticks / frequency(), ticks % frequency());
-    seconds.saturating_mul(1_000_000) + rest.saturating_mul(1_000_000) / frequency()
-}
-
 /// Ticks of the board's counter per second; its firmware may have left CNTFRQ_EL0 at 0.
-fn frequency() -> u64 {
+pub fn frequency() -> u64 {
     el1::counter_frequency().max(1)
 }
 

@@ -34,8 +34,10 @@ pub fn run(vcpu: &mut Vcpu, enter: Enter) -> ! {
             lifecycle::finish(vm, event);
         } else if let Some(entry) = vm.firmware.power.take_entry(vcpu.id) {
             start(vcpu, entry);
+            vm.firmware.power.begins(vcpu.id, el1::counter());
             enter(vcpu, entry.context);
             stop(vcpu);
+            vm.firmware.power.leaves(vcpu.id, el1::counter());
             if vm.firmware.power.cpu_off(vcpu.id) {
                 vm.kick(vm.firmware.power.all().without(vcpu.id));
             }

@@ -242,6 +242,17 @@ impl CallSet {
         self.at(Self::slot(id)?)
     }
 
+    /// What PSCI_FEATURES tells of `id`, if it is one of the set. OS-initiated mode is there where it can be chosen.
+    #[inline(always)]
+    pub fn features(&self, id: FunctionId) -> Option<u32> {
+        let function = self.find(id)?;
+        let word = function.row().feature_word;
+        match function {
+            CpuSuspend if self.at(SetSuspendMode as usize).is_none() => Some(word & !OS_INITIATED),
+            _ => Some(word),
+        }
+    }
+
     /// The function in a [`slot`](Self::slot).
     #[inline(always)]
     pub fn at(&self, slot: usize) -> Option<Function> {
@@ -437,6 +448,9 @@ pub struct PowerState {
     pub id: u16,
 }
 
+/// The level of the power domain that holds all of a VM: every vCPU has Aff2 = 0.
+pub const TOP_LEVEL: u32 = 2;
+
 /// Bit 16 of `power_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateType {
@@ -452,7 +466,7 @@ impl PowerState {
     /// Power-down of one CPU.
     pub const POWER_DOWN: Self = Self::new(0, StateType::PowerDown);
     /// Power-down of everything.
-    pub const SYSTEM: Self = Self::new(2, StateType::PowerDown);
+    pub const SYSTEM: Self = Self::new(TOP_LEVEL as u8, StateType::PowerDown);
 
     const fn new(level: u8, kind: StateType) -> Self {
         Self { level, kind, id: 0 }
@@ -466,9 +480,9 @@ impl PowerState {
     /// Bits of the original format that must be zero.
     const RESERVED: u32 = 0xfcfe_0000;
 
-    /// Reads `word`; `None` when a reserved bit is set.
+    /// Reads `word`; `None` when a reserved bit is set, or no power domain has this level.
     pub const fn decode(word: u32) -> Option<Self> {
-        if word & Self::RESERVED != 0 {
+        if word & Self::RESERVED != 0 || word >> 24 > TOP_LEVEL {
             return None;
         }
         Some(Self {

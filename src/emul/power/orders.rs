@@ -344,7 +344,7 @@ impl Walk {
         let registers = Registers::new(offer);
         let targets = (0..VCPUS).map(CpuOn);
         Self {
-            firmware: Firmware::new(registers, PsciChoice::default(), VCPUS, ram),
+            firmware: Firmware::new(registers, PsciChoice::default(), VCPUS, ram, 1_000_000),
             repertoire: targets.chain(repertoire.iter().copied()).collect(),
         }
     }

@@ -89,7 +89,13 @@ fn firmware(vcpus: usize) -> Firmware {
         trng: false,
     };
     let ram = IpaRange::new(Ipa::new(RAM), 0x1000).unwrap();
-    Firmware::new(Registers::new(offer), PsciChoice::default(), vcpus, ram)
+    Firmware::new(
+        Registers::new(offer),
+        PsciChoice::default(),
+        vcpus,
+        ram,
+        1_000_000,
+    )
 }
 
 /// What a guest does: called when a vCPU begins, with its number and context.

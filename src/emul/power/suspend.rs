@@ -1,4 +1,4 @@
-//! vCPUs that sleep: in which state, where they go on, and how long each has slept so far.
+//! vCPUs that sleep: in which state, where they go on, and how long each has slept or was off so far.
 //!
 //! To CPU_ON and AFFINITY_INFO one that sleeps is on (DEN0022F.b, CPU_SUSPEND). The power domains are the
 //! instances of AFFINITY_INFO: a CPU, a cluster, the VM. The upper two have nothing of their own that
@@ -6,12 +6,11 @@
 
 use super::{Entry, Power};
 use crate::{
-    spec::psci::{Error, HwState, PowerState, StateType, SuspendMode},
+    spec::psci::{Error, HwState, PowerState, StateType, SuspendMode, TOP_LEVEL},
+    sync::atomic::Ordering,
     types::{MAX_VCPUS, Mpidr, VcpuId, VcpuSet},
 };
 
-/// The level of the domain that holds all of a VM: every vCPU has Aff2 = 0.
-pub const TOP_LEVEL: u32 = 2;
 /// The states that are counted: two types at each level.
 const STATES: usize = 2 * (TOP_LEVEL as usize + 1);
 
@@ -29,8 +28,17 @@ pub struct Sleep {
 pub struct Usage {
     /// How often it has woken from it.
     pub count: u64,
-    /// How long it was in it then, altogether.
-    pub microseconds: u64,
+    /// How long it was in it then, altogether, in ticks of the counter.
+    pub ticks: u64,
+}
+
+impl Usage {
+    const NONE: Self = Self { count: 0, ticks: 0 };
+
+    fn add(&mut self, ticks: u64) {
+        self.count = self.count.wrapping_add(1);
+        self.ticks = self.ticks.wrapping_add(ticks);
+    }
 }
 
 /// All sleepers of a VM, and what is remembered of their sleep.
@@ -38,6 +46,8 @@ pub(super) struct Sleepers {
     mode: SuspendMode,
     pub(super) asleep: [Option<Sleep>; MAX_VCPUS],
     usage: [[Usage; STATES]; MAX_VCPUS],
+    /// When each was last turned off, in ticks, if it ran before.
+    off_since: [Option<u64>; MAX_VCPUS],
 }
 
 impl Sleepers {
@@ -45,15 +55,21 @@ impl Sleepers {
     pub(super) const NONE: Self = Self {
         mode: SuspendMode::PlatformCoordinated,
         asleep: [None; MAX_VCPUS],
-        usage: [[Usage {
-            count: 0,
-            microseconds: 0,
-        }; STATES]; MAX_VCPUS],
+        usage: [[Usage::NONE; STATES]; MAX_VCPUS],
+        off_since: [None; MAX_VCPUS],
     };
 
     fn state_of(&self, vcpu: VcpuId) -> Option<PowerState> {
         let sleep = self.asleep.get(vcpu.index())?;
         sleep.map(|sleep| sleep.state)
+    }
+
+    /// `who` was in `state` for `ticks`.
+    fn count(&mut self, who: VcpuId, state: PowerState, ticks: u64) {
+        let usage = self.usage.get_mut(who.index());
+        if let Some(usage) = usage.and_then(|usage| usage.get_mut(slot(state))) {
+            usage.add(ticks);
+        }
     }
 
     fn set(&mut self, who: VcpuId, sleep: Sleep) {
@@ -65,13 +81,8 @@ impl Sleepers {
 
 /// Where the usage of `state` is kept: whatever its name, a type at a level is one state.
 const fn slot(state: PowerState) -> usize {
-    let level = if state.level as u32 > TOP_LEVEL {
-        TOP_LEVEL
-    } else {
-        state.level as u32
-    };
     let kind = matches!(state.kind, StateType::PowerDown) as usize;
-    2 * level as usize + kind
+    2 * state.level as usize + kind
 }
 
 impl Power {
@@ -140,17 +151,39 @@ impl Power {
         }
     }
 
-    /// `who` wakes after `microseconds` of sleep. Answers where it goes on, if it does not return from
-    /// its call.
+    /// `who` wakes after `ticks` of sleep. Answers where it goes on, if it does not return from its call.
     #[must_use]
-    pub fn wake(&self, who: VcpuId, microseconds: u64) -> Option<Entry> {
+    pub fn wake(&self, who: VcpuId, ticks: u64) -> Option<Entry> {
         let sleepers = &mut self.guarded.lock().sleepers;
         let sleep = sleepers.asleep.get_mut(who.index())?.take()?;
-        let usage = sleepers.usage.get_mut(who.index())?;
-        let usage = usage.get_mut(slot(sleep.state))?;
-        usage.count = usage.count.wrapping_add(1);
-        usage.microseconds = usage.microseconds.wrapping_add(microseconds);
+        sleepers.count(who, sleep.state, ticks);
         sleep.entry
+    }
+
+    /// `who`, which ran, is about to be off from `now` on, in ticks of the counter: a power-down to the statistics.
+    pub fn leaves(&self, who: VcpuId, now: u64) {
+        let sleepers = &mut self.guarded.lock().sleepers;
+        if let Some(ticks) = self.time_off(sleepers, who) {
+            sleepers.count(who, PowerState::POWER_DOWN, ticks);
+        }
+        if let Some(since) = sleepers.off_since.get_mut(who.index()) {
+            *since = Some(now);
+        }
+    }
+
+    /// `who` runs from `now` on, in ticks. CPU_ON waits for this, so it is only noted, without the lock.
+    #[inline(always)]
+    pub fn begins(&self, who: VcpuId, now: u64) {
+        if let Some(began) = self.began.get(who.index()) {
+            began.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// How long `who` was off last, once that is over; counted when it leaves again.
+    fn time_off(&self, sleepers: &Sleepers, who: VcpuId) -> Option<u64> {
+        let since = (*sleepers.off_since.get(who.index())?)?;
+        let began = self.began.get(who.index())?.load(Ordering::Relaxed);
+        began.checked_sub(since)
     }
 
     /// `who` returns from its call without having slept.
@@ -203,9 +236,15 @@ impl Power {
     pub fn usage(&self, vcpu: VcpuId, state: PowerState) -> Usage {
         let sleepers = &self.guarded.lock().sleepers;
         let usage = sleepers.usage.get(vcpu.index());
-        usage
+        let mut usage = usage
             .and_then(|usage| usage.get(slot(state)))
             .copied()
-            .unwrap_or_default()
+            .unwrap_or_default();
+        if slot(state) == slot(PowerState::POWER_DOWN)
+            && let Some(ticks) = self.time_off(sleepers, vcpu)
+        {
+            usage.add(ticks);
+        }
+        usage
     }
 }

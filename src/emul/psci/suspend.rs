@@ -4,9 +4,9 @@ use super::{Args, check_entry, vcpu};
 use crate::{
     emul::{
         firmware::{Caller, Depth, Firmware, Outcome},
-        power::{Entry, Sleep, TOP_LEVEL, Usage},
+        power::{Entry, Sleep, Usage},
     },
-    spec::psci::{Error, PowerState, StateType, SuspendMode},
+    spec::psci::{Error, PowerState, StateType, SuspendMode, TOP_LEVEL},
 };
 
 /// Where the caller goes on after it lost its state.
@@ -77,11 +77,32 @@ pub fn node_hw_state(firmware: &Firmware, args: Args) -> Result<Outcome, Error> 
     }
 }
 
-/// PSCI_STAT_RESIDENCY and PSCI_STAT_COUNT (DEN0022F.b): `count` of what the CPU has used of a state.
-/// There are no errors: what is not there has never been used.
-pub fn statistic(firmware: &Firmware, args: Args, count: fn(Usage) -> u64) -> Outcome {
-    let usage = vcpu(firmware, args.x1())
+/// PSCI_STAT_COUNT (DEN0022F.b).
+pub fn stat_count(firmware: &Firmware, args: Args) -> Outcome {
+    statistic(args, usage(firmware, args).count)
+}
+
+/// PSCI_STAT_RESIDENCY (DEN0022F.b), in microseconds.
+pub fn stat_residency(firmware: &Firmware, args: Args) -> Outcome {
+    let ticks = usage(firmware, args).ticks;
+    statistic(args, microseconds(ticks, firmware.counter_frequency))
+}
+
+fn statistic(args: Args, value: u64) -> Outcome {
+    Outcome::Return(args.width.narrow(value))
+}
+
+/// What the CPU has used of a state. There are no errors: what is not there has never been used.
+fn usage(firmware: &Firmware, args: Args) -> Usage {
+    vcpu(firmware, args.x1())
         .zip(PowerState::decode(args.w2()))
-        .map(|(vcpu, state)| firmware.power.usage(vcpu, state));
-    Outcome::Return(args.width.narrow(usage.map_or(0, count)))
+        .map(|(vcpu, state)| firmware.power.usage(vcpu, state))
+        .unwrap_or_default()
+}
+
+/// `ticks` of a counter with `frequency` of them per second, in microseconds.
+pub(super) fn microseconds(ticks: u64, frequency: u64) -> u64 {
+    let frequency = frequency.max(1);
+    let (seconds, rest) = (ticks / frequency, ticks % frequency);
+    seconds.saturating_mul(1_000_000) + rest.saturating_mul(1_000_000) / frequency
 }

@@ -30,7 +30,13 @@ const JUNK: u64 = 0xdead_beef_0000_0000;
 /// A VM that has just begun: vCPU 0 runs.
 fn vm(version: PsciVersion, vcpus: usize) -> Firmware {
     let ram = IpaRange::between(Ipa::new(RAM), Ipa::new(RAM_END)).unwrap();
-    let vm = Firmware::new(registers(version), PsciChoice::default(), vcpus, ram);
+    let vm = Firmware::new(
+        registers(version),
+        PsciChoice::default(),
+        vcpus,
+        ram,
+        1_000_000,
+    );
     assert!(vm.power.start(first()));
     assert_eq!(vm.power.take_entry(VcpuId::new(0)), Some(first()));
     vm
@@ -462,7 +468,7 @@ mod cpu_suspend {
     #[test]
     fn standby_waits_and_does_not_look_at_the_entry_point() {
         for version in NEWER {
-            for state in [0, 1, 0x100_0011, 0x300_ffff, JUNK] {
+            for state in [0, 1, 0x100_0011, 0x200_ffff, JUNK] {
                 for id in [SMC32, SMC64] {
                     assert_eq!(call(&vm(version, 1), id, state, 1, 0), STANDBY);
                 }
@@ -524,6 +530,20 @@ mod cpu_suspend {
                     call(&vm(version, 1), SMC64, 1 << bit, RAM, 0),
                     returns(INVALID_PARAMETERS),
                     "{version} bit {bit}"
+                );
+            }
+        }
+    }
+
+    /// Whether the entry point would do or not.
+    #[test]
+    fn a_level_above_the_highest_is_refused() {
+        for version in NEWER {
+            for (state, entry) in [(0x300_0000, RAM), (0x301_0000, RAM), (0x301_0000, 0)] {
+                assert_eq!(
+                    call(&vm(version, 1), SMC64, state, entry, 0),
+                    returns(INVALID_PARAMETERS),
+                    "{version} {state:#x}"
                 );
             }
         }
@@ -823,7 +843,7 @@ fn a_hidden_function_is_not_supported_by_call_and_features() {
         hidden: FunctionSet::default().with("MIGRATE_INFO_TYPE").unwrap(),
         ..PsciChoice::default()
     };
-    let hiding = Firmware::new(registers(V1_1), psci, 2, ram);
+    let hiding = Firmware::new(registers(V1_1), psci, 2, ram, 1_000_000);
     assert_eq!(
         call(&hiding, 0x8400_0006, 0, 0, 0),
         Outcome::Return(-1i64 as u64)
@@ -842,6 +862,36 @@ fn a_hidden_function_is_not_supported_by_call_and_features() {
     );
 }
 
+/// What FEATURES tells of CPU_SUSPEND is that the mode can be chosen, so without its switch it is not there.
+#[test]
+fn os_initiated_mode_is_hidden_with_its_switch() {
+    const FEATURES: u64 = 0x8400_000a;
+    let ram = IpaRange::between(Ipa::new(RAM), Ipa::new(RAM_END)).unwrap();
+    let psci = PsciChoice {
+        hidden: FunctionSet::default()
+            .with("PSCI_SET_SUSPEND_MODE")
+            .unwrap(),
+        ..PsciChoice::default()
+    };
+    for version in [V1_0, V1_1, V1_2, V1_3] {
+        let hiding = Firmware::new(registers(version), psci, 2, ram, 1_000_000);
+        assert_eq!(call(&hiding, 0x8400_000f, 1, 0, 0), returns(NOT_SUPPORTED));
+        for (id, with, without) in [(0x8400_0001, 1, 0), (0xc400_0001, 1, 0)] {
+            assert_eq!(call(&vm(version, 2), FEATURES, id, 0, 0), returns(with));
+            assert_eq!(call(&hiding, FEATURES, id, 0, 0), returns(without));
+        }
+    }
+}
+
+/// A VM stops while one of its vCPUs turns another on: that vCPU stops, too.
+#[test]
+fn cpu_on_of_a_vm_that_stops_does_not_return() {
+    let vm = vm(V1_0, 2);
+    assert_eq!(vm.power.stop(StopEvent::Reset), StopEvent::Reset);
+    let outcome = call(&vm, 0xc400_0003, 1, RAM, 0);
+    assert_eq!(outcome, Outcome::Stop(StopEvent::Reset));
+}
+
 /// The ids that the configuration gives are the only ones of 0.1, and of 0.1 alone.
 #[test]
 fn ids_of_0_1_that_were_chosen_take_the_place_of_kvms() {
@@ -855,7 +905,7 @@ fn ids_of_0_1_that_were_chosen_take_the_place_of_kvms() {
         },
         ..PsciChoice::default()
     };
-    let old = Firmware::new(registers(V0_1), psci, 2, ram);
+    let old = Firmware::new(registers(V0_1), psci, 2, ram, 1_000_000);
     assert_eq!(
         call(&old, 0x95c1_ba60, 1, RAM, 0),
         Outcome::Return(-1i64 as u64)
@@ -867,7 +917,7 @@ fn ids_of_0_1_that_were_chosen_take_the_place_of_kvms() {
         call(&old, 0x8000_0000, 9, RAM, 0),
         Outcome::Return(-2i64 as u64)
     );
-    let new = Firmware::new(registers(V0_2), psci, 2, ram);
+    let new = Firmware::new(registers(V0_2), psci, 2, ram, 1_000_000);
     assert_eq!(call(&new, 0x12, 0, 0, 0), Outcome::Return(-1i64 as u64));
     assert_eq!(
         call(&new, 0x8000_0000, 9, RAM, 0),

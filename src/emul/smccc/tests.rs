@@ -20,7 +20,7 @@ fn vm(version: PsciVersion, mitigation: Mitigation) -> Firmware {
     registers
         .set(Register::PsciVersion, version.word().into())
         .unwrap();
-    Firmware::new(registers, PsciChoice::default(), 2, ram)
+    Firmware::new(registers, PsciChoice::default(), 2, ram, 1_000_000)
 }
 
 fn registers(mitigation: Mitigation) -> Registers {
@@ -39,7 +39,7 @@ fn without(bitmap: Register) -> Firmware {
     let ram = IpaRange::new(Ipa::new(0x4000_0000), 0x1000_0000).unwrap();
     let mut registers = registers(Mitigation::Unknown);
     registers.set(bitmap, 0).unwrap();
-    Firmware::new(registers, PsciChoice::default(), 2, ram)
+    Firmware::new(registers, PsciChoice::default(), 2, ram, 1_000_000)
 }
 
 fn plain() -> Firmware {

@@ -220,7 +220,7 @@ fn power_states_of_the_original_format() {
     assert_eq!(PowerState::decode(0x000_0001), state(0, Standby, 1));
     assert_eq!(PowerState::decode(0x100_0011), state(1, Standby, 0x11));
     assert_eq!(PowerState::decode(0x100_0031), state(1, Standby, 0x31));
-    assert_eq!(PowerState::decode(0x301_ffff), state(3, PowerDown, 0xffff));
+    assert_eq!(PowerState::decode(0x201_ffff), state(2, PowerDown, 0xffff));
 }
 
 #[test]
@@ -240,4 +240,11 @@ fn a_power_state_with_a_reserved_bit_is_none() {
     for bit in (17..=23).chain(26..=31) {
         assert_eq!(PowerState::decode(1 << bit), None, "bit {bit}");
     }
+}
+
+/// There are domains of three levels: CPU, cluster, system.
+#[test]
+fn a_power_state_of_a_level_that_no_domain_has_is_none() {
+    assert_eq!(PowerState::decode(0x300_0000), None);
+    assert_eq!(PowerState::decode(0x301_0000), None);
 }

@@ -1,11 +1,13 @@
 //! What sleeps, and what is told of it. Expected values are typed from the standard.
 
 use super::*;
+use crate::emul::psci::suspend::microseconds;
 
 const DENIED: i64 = -3;
 const SINCE_1_0: [PsciVersion; 4] = [V1_0, V1_1, V1_2, V1_3];
 
 const CPU_SUSPEND: u64 = 0xc400_0001;
+const CPU_ON: u64 = 0xc400_0003;
 const CPU_FREEZE: u64 = 0x8400_000b;
 const DEFAULT_SUSPEND: [u64; 2] = [0x8400_000c, 0xc400_000c];
 const NODE_HW_STATE: [u64; 2] = [0x8400_000d, 0xc400_000d];
@@ -219,9 +221,57 @@ mod hw_state {
 mod statistics {
     use super::*;
 
-    fn sleep(vm: &Firmware, who: u8, state: u64, microseconds: u64) {
+    fn sleep(vm: &Firmware, who: u8, state: u64, ticks: u64) {
         let _ = suspends(vm, who, state);
-        let _ = vm.power.wake(VcpuId::new(who), microseconds);
+        let _ = vm.power.wake(VcpuId::new(who), ticks);
+    }
+
+    /// PSCI_STAT_COUNT and PSCI_STAT_RESIDENCY of power-down.
+    fn power_downs(vm: &Firmware, who: u64) -> [Outcome; 2] {
+        [STAT_COUNT[1], STAT_RESIDENCY[1]].map(|id| call(vm, id, who, POWER_DOWN_STATE, 0))
+    }
+
+    #[test]
+    fn count_the_time_off_once_it_is_over() {
+        let vm = running(V1_0, 2, 2);
+        vm.power.begins(B, 100);
+        assert_eq!(power_downs(&vm, 1), [returns(0), returns(0)], "never off");
+        for round in 1..=3 {
+            sleep(&vm, 1, POWER_DOWN_STATE, 7);
+            let before = power_downs(&vm, 1);
+            let since = 1000 * round;
+            vm.power.leaves(B, since);
+            assert!(!vm.power.cpu_off(B));
+            assert_eq!(power_downs(&vm, 1), before, "still off");
+            assert_eq!(call(&vm, CPU_ON, 1, RAM, 0), Outcome::TurnedOn(B));
+            assert_eq!(power_downs(&vm, 1), before, "about to begin");
+            assert!(vm.power.take_entry(B).is_some());
+            vm.power.begins(B, since + 30);
+            let round = round as i64;
+            assert_eq!(
+                power_downs(&vm, 1),
+                [returns(2 * round), returns(37 * round)]
+            );
+        }
+        assert_eq!(power_downs(&vm, 0), [returns(0), returns(0)], "the other");
+        assert_eq!(vm.power.stop(StopEvent::Reset), StopEvent::Reset);
+        let last = [A, B].map(|who| vm.power.parked(who));
+        assert_eq!(last, [None, Some(StopEvent::Reset)]);
+        assert!(vm.power.start(first()));
+        assert_eq!(power_downs(&vm, 1), [returns(0), returns(0)], "a new start");
+    }
+
+    #[test]
+    fn residency_is_in_microseconds() {
+        for (ticks, frequency, spent) in [
+            (54, 54_000_000, 1),
+            (53, 54_000_000, 0),
+            (3 * 62_500_000 + 125, 62_500_000, 3_000_002),
+            (5, 0, 5_000_000),
+            (u64::MAX, 1, u64::MAX),
+        ] {
+            assert_eq!(microseconds(ticks, frequency), spent, "{ticks} {frequency}");
+        }
     }
 
     #[test]
@@ -261,7 +311,13 @@ mod statistics {
         let vm = vm(V1_0, 1);
         sleep(&vm, 0, STANDBY_STATE, 5);
         for id in STAT_COUNT.into_iter().chain(STAT_RESIDENCY) {
-            for (target, state) in [(1, 0), (1 << 31, 0), (0, 1 << 17), (0, 1 << 30)] {
+            for (target, state) in [
+                (1, 0),
+                (1 << 31, 0),
+                (0, 1 << 17),
+                (0, 1 << 30),
+                (0, 3 << 24),
+            ] {
                 assert_eq!(call(&vm, id, target, state, 0), returns(0));
             }
         }

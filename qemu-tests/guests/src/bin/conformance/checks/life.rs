@@ -66,6 +66,39 @@ impl Test {
         check!(self, good, "CPU_OFF, CPU_ON: 20 rounds with every CPU");
     }
 
+    /// To the statistics CPU_OFF is a power-down, once it is over.
+    pub fn time_off_is_counted(&mut self) {
+        const POWER_DOWN: u64 = 1 << 16;
+        self.bring_up(1);
+        let statistics = |test: &Self| {
+            [0x11, 0x10].map(|n| test.call(BASE64 + n, test.target(1), POWER_DOWN, 0))
+        };
+        let before = statistics(self);
+        let off = self.turn_off(1);
+        let while_off = statistics(self);
+        cpu::wait_until(2, || false);
+        self.bring_up(1);
+        let [count, spent] = statistics(self);
+        check!(
+            self,
+            off && while_off == before,
+            "PSCI_STAT_COUNT, RESIDENCY: time off is not counted before it is over"
+        );
+        returns!(
+            self,
+            count - before[0],
+            1,
+            "PSCI_STAT_COUNT: CPU_OFF has been used once more"
+        );
+        check!(
+            self,
+            spent - before[1] >= 2000,
+            "PSCI_STAT_RESIDENCY: off for 2 ms and more, got {} us",
+            spent - before[1]
+        );
+        self.turn_off(1);
+    }
+
     /// A CPU that comes on finds nothing of its former life pending, and what was sent to it while it was off.
     pub fn interrupts_of_a_new_life(&mut self) {
         self.bring_up(1);

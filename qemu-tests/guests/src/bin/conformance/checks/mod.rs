@@ -183,6 +183,9 @@ impl Test {
                 self.power_down();
                 if self.version >= V1_0 {
                     self.freezes();
+                    if self.features(BASE64 + 0x11) == 0 {
+                        self.time_off_is_counted();
+                    }
                 }
             }
         }

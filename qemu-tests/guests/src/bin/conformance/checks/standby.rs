@@ -50,6 +50,14 @@ impl Test {
                     "CPU_SUSPEND {id:#x}: power_state bit {bit} is reserved"
                 );
             }
+            if !extended {
+                returns!(
+                    self,
+                    self.call(id, 3 << 24, 0, 0),
+                    INVALID_PARAMETERS,
+                    "CPU_SUSPEND {id:#x}: no power domain has level 3"
+                );
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! the VM around it; whom to wake because of the change is part of the answer.
 
 pub mod advance;
+pub mod byte_order;
 pub mod errata;
 pub mod firmware;
 pub mod fw_registers;

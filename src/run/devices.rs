@@ -82,7 +82,7 @@ fn access(regs: &GuestRegs, abort: DataAbort, ipa: Ipa, window: Window) -> Resul
 #[inline(always)]
 fn op(regs: &GuestRegs, abort: DataAbort) -> Op {
     match abort.is_write() {
-        true => Op::Write(regs.get(abort.register()) & abort.width().mask()),
+        true => Op::Write(abort.stored(regs.get(abort.register()))),
         false => Op::Read,
     }
 }
@@ -166,7 +166,7 @@ fn uart(regs: &mut GuestRegs, vcpu: &mut Vcpu, abort: DataAbort, ipa: Ipa) {
 /// What the access yields; `None` when it was not one of those, and nothing has happened.
 #[inline(always)]
 fn uart_at_once(vm: &Vm, regs: &GuestRegs, abort: DataAbort, offset: u64) -> Option<u64> {
-    if abort.width() == Width::Double {
+    if abort.width() == Width::Double || abort.is_big_endian() {
         return None;
     }
     if !abort.is_write() {

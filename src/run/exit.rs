@@ -8,7 +8,7 @@ use crate::{
         regs,
     },
     emul::{
-        advance, errata,
+        advance, byte_order, errata,
         inject::{self, Exception, Interrupted, PstateFields},
         smccc,
     },
@@ -45,12 +45,29 @@ pub fn on_abort(regs: &mut GuestRegs, vcpu: &mut Vcpu, syndrome: u64) {
     if let Some((abort, ipa)) = esr::device_access(syndrome, far, guest::fault_ipa())
         && let Some(device) = devices::at(ipa)
     {
+        let abort = in_byte_order(abort);
         return match far.is_multiple_of(PAGE) && !abort.is_write() {
             true => at_page(regs, vcpu, abort, ipa),
             false => device(regs, vcpu, abort, ipa),
         };
     }
     other(vcpu, syndrome);
+}
+
+/// The access, with the byte order of the guest's data.
+#[inline(always)]
+fn in_byte_order(abort: DataAbort) -> DataAbort {
+    #[cold]
+    fn maybe_big(abort: DataAbort) -> DataAbort {
+        match byte_order::is_big(guest::pstate(), el1::sctlr()) {
+            true => abort.with_big_endian(),
+            false => abort,
+        }
+    }
+    match byte_order::may_be_big(guest::pstate(), el1::sctlr()) {
+        true => maybe_big(abort),
+        false => abort,
+    }
 }
 
 /// Whether it was a firmware call that is only a question, which is answered here: in registers, the shortest of all traps.
@@ -116,7 +133,7 @@ pub fn answered(regs: &mut GuestRegs, abort: DataAbort, answer: Result<u64, Abor
     match answer {
         Ok(value) => {
             if !abort.is_write() {
-                regs.set(abort.register(), abort.extend(value));
+                regs.set(abort.register(), abort.loaded(value));
             }
             skip();
         }

@@ -229,6 +229,36 @@ const fn page(hpfar: u64) -> u64 {
 pub struct DataAbort(u64);
 
 impl DataAbort {
+    /// SSE.
+    const SIGN_EXTEND: u64 = 1 << 21;
+    /// EA, which no abort has that is not external; in what [`device_access`] yields it says [`Self::with_big_endian`].
+    const BIG_ENDIAN: u64 = 1 << 9;
+
+    /// The access is one of big-endian data. The bus of a device is little-endian: the bytes of what is stored or loaded are
+    /// in reverse order there.
+    pub const fn with_big_endian(self) -> Self {
+        Self(self.0 | Self::BIG_ENDIAN)
+    }
+
+    /// Whether it is.
+    pub const fn is_big_endian(self) -> bool {
+        self.0 & Self::BIG_ENDIAN != 0
+    }
+
+    /// What a store of a register that holds `register` puts onto the bus, in the bits of the width.
+    #[inline(always)]
+    pub const fn stored(self, register: u64) -> u64 {
+        match self.is_big_endian() {
+            true => self.reverse(register),
+            false => register & self.width().mask(),
+        }
+    }
+
+    #[cold]
+    const fn reverse(self, value: u64) -> u64 {
+        self.width().reverse(value)
+    }
+
     /// What happened.
     pub const fn fault(self) -> Fault {
         Fault::from_iss(self.0)
@@ -253,7 +283,7 @@ impl DataAbort {
 
     /// SSE: a load extends the sign. Only with [`Self::is_decoded`].
     pub const fn sign_extends(self) -> bool {
-        bit(self.0, 21)
+        self.0 & Self::SIGN_EXTEND != 0
     }
 
     /// SRT: the register. Only with [`Self::is_decoded`].
@@ -287,19 +317,22 @@ impl DataAbort {
         bit(self.0, 6)
     }
 
-    /// What a load leaves in its register: `value`, of which the bits of the width count, extended by
-    /// its sign, and cut to the register's width then, or by zero. Eight bytes are loaded only into a
-    /// register of 64 bits.
+    /// What a load leaves in its register, of `value` on the bus: the bits of the width, extended by their sign, and cut to the
+    /// register's width then, or by zero. Eight bytes are loaded only into a register of 64 bits.
     #[inline(always)]
-    pub const fn extend(self, value: u64) -> u64 {
-        if self.sign_extends() {
-            return self.extend_sign(value);
+    pub const fn loaded(self, value: u64) -> u64 {
+        if self.sign_extends() || self.is_big_endian() {
+            return self.loaded_otherwise(value);
         }
         value & self.width().mask()
     }
 
     #[cold]
-    const fn extend_sign(self, value: u64) -> u64 {
+    const fn loaded_otherwise(self, value: u64) -> u64 {
+        let value = self.stored(value);
+        if !self.sign_extends() {
+            return value;
+        }
         let unused = 64 - 8 * self.width().bytes();
         let extended = ((value << unused) as i64 >> unused) as u64;
         if self.is_64_bit() {
@@ -321,7 +354,9 @@ pub const fn device_access(esr: u64, far: u64, hpfar: u64) -> Option<(DataAbort,
     const S1PTW: u64 = 1 << 7;
     const STATUS: u64 = 0b11_1100;
     const TRANSLATION_FAULT: u64 = 0b00_0100;
-    match esr & (CLASS | ISV | S1PTW | STATUS) == DATA_ABORT | ISV | TRANSLATION_FAULT {
+    match esr & (CLASS | ISV | DataAbort::BIG_ENDIAN | S1PTW | STATUS)
+        == DATA_ABORT | ISV | TRANSLATION_FAULT
+    {
         true => Some((DataAbort(esr), Ipa::new(page(hpfar) | far & 0xfff))),
         false => None,
     }
@@ -418,19 +453,34 @@ mod tests {
     #[test]
     fn loads_extend_as_their_instruction_says() {
         let ldr_w = data_abort(0x9380_0007);
-        assert_eq!(ldr_w.extend(0xffff_ffff_8000_0000), 0x8000_0000);
+        assert_eq!(ldr_w.loaded(0xffff_ffff_8000_0000), 0x8000_0000);
         let ldr_x = data_abort(0x93c0_8007);
-        assert_eq!(ldr_x.extend(0x8000_0000_0000_0001), 0x8000_0000_0000_0001);
+        assert_eq!(ldr_x.loaded(0x8000_0000_0000_0001), 0x8000_0000_0000_0001);
         let ldrb = data_abort(0x9300_0007);
-        assert_eq!(ldrb.extend(0xffff_ff80), 0x80);
+        assert_eq!(ldrb.loaded(0xffff_ff80), 0x80);
         let ldrsb_w = data_abort(0x9320_0007);
-        assert_eq!(ldrsb_w.extend(0x80), 0xffff_ff80);
+        assert_eq!(ldrsb_w.loaded(0x80), 0xffff_ff80);
         let ldrsb_x = data_abort(0x9320_8007);
-        assert_eq!(ldrsb_x.extend(0x80), 0xffff_ffff_ffff_ff80);
+        assert_eq!(ldrsb_x.loaded(0x80), 0xffff_ffff_ffff_ff80);
         let ldrsw = data_abort(0x93a0_8007);
-        assert_eq!(ldrsw.extend(0x8000_0000), 0xffff_ffff_8000_0000);
+        assert_eq!(ldrsw.loaded(0x8000_0000), 0xffff_ffff_8000_0000);
         let ldr_x = data_abort(0x93c0_8007);
-        assert_eq!(ldr_x.extend(u64::MAX), u64::MAX);
+        assert_eq!(ldr_x.loaded(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn big_endian_data_change_places() {
+        // LDRSH Xt, LDR Wt, STR Xt, LDRB Wt: width and sign as above.
+        let ldrsh_x = data_abort(0x9360_8007).with_big_endian();
+        assert_eq!(ldrsh_x.loaded(0x1180), 0xffff_ffff_ffff_8011);
+        let ldr_w = data_abort(0x9380_0007).with_big_endian();
+        assert_eq!(ldr_w.loaded(0xffff_ffff_1234_5678), 0x7856_3412);
+        assert_eq!(ldr_w.stored(0xffff_ffff_1234_5678), 0x7856_3412);
+        let str_x = data_abort(0x93c0_8047).with_big_endian();
+        assert_eq!(str_x.stored(0x0102_0304_0506_0708), 0x0807_0605_0403_0201);
+        let ldrb = data_abort(0x9300_0007).with_big_endian();
+        assert_eq!(ldrb.loaded(0xabcd), 0xcd);
+        assert!(ldrb.is_big_endian() && !data_abort(0x9300_0007).is_big_endian());
     }
 
     #[test]
@@ -513,7 +563,7 @@ mod tests {
                     if let Some(ipa) = abort.ipa(far, hpfar) {
                         prop_assert!(ipa.get() < 1 << 56);
                     }
-                    let value = abort.extend(far);
+                    let value = abort.loaded(far);
                     let whole = abort.is_64_bit() || abort.width() == Width::Double;
                     prop_assert!(whole || value <= 0xffff_ffff);
                 }

@@ -35,6 +35,11 @@ impl Width {
     pub const fn mask(self) -> u64 {
         u64::MAX >> (64 - 8 * self.bytes())
     }
+
+    /// `value`, of which these bytes count, with them in reverse order.
+    pub const fn reverse(self, value: u64) -> u64 {
+        value.swap_bytes() >> (64 - 8 * self.bytes())
+    }
 }
 
 /// What an access does.

@@ -135,6 +135,21 @@ impl GuestRam {
         tlb::invalidate_guest();
     }
 
+    /// Leaves everything to the guest's next life, which begins with caches and MMU off: what the former one has stored through
+    /// the caches is written to memory, no line stays to be written over what the next one stores past them (B2.8), and no CPU
+    /// keeps a translation of before. To be called as [`withdraw`](Self::withdraw).
+    pub fn keep(&self) {
+        let tables = self.tables.lock();
+        let mut offset = 0;
+        while let Some(chunk) = self.chunk(offset) {
+            if tables.maps(&PoolTables, RAM_BASE.get() + offset) {
+                cache::clean_and_invalidate(chunk);
+            }
+            offset += chunk.bytes();
+        }
+        tlb::invalidate_guest();
+    }
+
     /// Lends all of it as bytes while none of the VM's vCPUs runs. What is in blocks that the guest has not got does not
     /// stay.
     pub fn while_stopped<R>(&self, fill: impl FnOnce(&mut [u8]) -> R) -> R {

@@ -70,17 +70,13 @@ fn start_with(vm: &Vm, memory: Memory) {
 /// Puts the VM's images in place. Where its RAM is kept they are written all the same: a kernel does not survive
 /// its own run, whose data and early code it has changed.
 fn fill(vm: &Vm, memory: Memory) -> Result<Entry, LoadError> {
-    if memory == Memory::Cleared {
-        vm.ram.withdraw();
+    match memory {
+        Memory::Cleared => vm.ram.withdraw(),
+        Memory::Kept => vm.ram.keep(),
     }
     let images = vm.placement.ranges();
     for image in images.filter_map(|image| vm.ram.pa_of(image)) {
         vm.ram.provide_all(image);
-        // At its ends an image may share a cache line with memory that is kept. Of what the guest has stored there past the
-        // caches, a line from before would know nothing (B2.8).
-        if memory == Memory::Kept {
-            cache::clean_and_invalidate(image);
-        }
     }
     let entry = vm.ram.while_stopped(|bytes| {
         fill::fill(

@@ -9,6 +9,7 @@ cache=$(realpath -m "${BULKHEAD_CACHE:-$build/cache}") # package lists and packa
 rust_target=aarch64-unknown-none-softfloat
 qemu_least=9 # the first major version with the raspi4b machine
 PATH=$PATH:/usr/sbin:/sbin # sfdisk and mkfs.fat, which need no root, are there
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET # they would take the place of what .cargo/config.toml says
 
 # Messages go to stderr: stdout is for what a script was asked to print.
 say() { printf '==> %s\n' "$*" >&2; }

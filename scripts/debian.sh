@@ -10,10 +10,11 @@ os_release() { (
     printf '%s\n' "${!1:-}"
 ); }
 
-# The sources that the system's apt has, one "URI SUITE" a line.
+# apt_sources FILTER...: the sources with a component main that the system's apt has, one "URI SUITE" a line. Filters are those of
+# apt-get indextargets.
 apt_sources() {
     # shellcheck disable=SC2016 # apt's own variables
-    apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' | sort -u
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Component: main' "$@" | sort -u
 }
 
 # The Debian mirror in use here, without a slash at its end.
@@ -25,7 +26,10 @@ debian_mirror() {
     [ "$(os_release ID)" = debian ] ||
         die "this system is no Debian: say where a Debian mirror is with BULKHEAD_DEBIAN_MIRROR=URI"
     local mirror
-    mirror=$(apt_sources | awk '$2 !~ /[-\/]/ { print $1; exit }')
+    mirror=$(apt_sources 'Origin: Debian' 'Label: Debian' | awk '{ print $1; exit }')
+    # As long as apt has fetched no lists, only names tell which source is Debian's.
+    [ -n "$mirror" ] || mirror=$(apt_sources --no-release-info | awk -v codename="$(os_release VERSION_CODENAME)" \
+        '$1 ~ /debian/ && ($2 == codename || $2 ~ /^((old)?stable|testing|unstable|sid)$/) { print $1; exit }')
     [ -n "$mirror" ] || die "apt is configured with no Debian release; say where a mirror is with BULKHEAD_DEBIAN_MIRROR=URI"
     printf '%s\n' "${mirror%/}"
 }
@@ -125,7 +129,7 @@ host_update() {
         mirror=$(debian_mirror)
         write_apt_conf "$dir"
         {
-            apt_sources | awk -v key="$debian_keyring" '$2 ~ /^bookworm/ { print "deb [signed-by=" key "] " $1 " " $2 " main" }'
+            apt_sources --no-release-info | awk -v key="$debian_keyring" '$2 ~ /^bookworm/ { print "deb [signed-by=" key "] " $1 " " $2 " main" }'
             printf 'deb [signed-by=%s] %s bookworm-backports main\n' "$debian_keyring" "$mirror"
         } | sort -u >"$dir/sources.list"
         host_apt_conf=$dir/apt.conf

@@ -125,13 +125,15 @@ host_apt() {
 host_update() {
     have apt-get || return 1
     if [ "$(os_release VERSION_CODENAME)" = bookworm ]; then
-        local dir=$cache/apt-host mirror
+        local dir=$cache/apt-host mirror uri suite
         mirror=$(debian_mirror)
         write_apt_conf "$dir"
         {
-            apt_sources --no-release-info | awk -v key="$debian_keyring" '$2 ~ /^bookworm/ { print "deb [signed-by=" key "] " $1 " " $2 " main" }'
-            printf 'deb [signed-by=%s] %s bookworm-backports main\n' "$debian_keyring" "$mirror"
-        } | sort -u >"$dir/sources.list"
+            printf '%s\n' "$mirror bookworm" "$mirror bookworm-updates" "$mirror bookworm-backports"
+            apt_sources --no-release-info | awk '$2 == "bookworm-security"' # packages that are installed may come from there
+        } | while read -r uri suite; do
+            printf 'deb [signed-by=%s] %s %s main\n' "$debian_keyring" "$uri" "$suite"
+        done >"$dir/sources.list"
         host_apt_conf=$dir/apt.conf
     fi
     host_apt update

@@ -73,14 +73,13 @@ qemu_is_new_enough() {
 }
 
 # qemu_virt GIC CPU CPUS MEMORY: puts the command line of a board that starts its kernel at EL2 into the array $qemu.
-# Semihosting lets the hypervisor end QEMU with an exit status.
 qemu_virt() {
-    qemu=(qemu-system-aarch64 -M "virt,virtualization=on,gic-version=$1" -cpu "$2" -smp "$3" -m "$4" -nographic -semihosting)
+    qemu=(qemu-system-aarch64 -M "virt,virtualization=on,gic-version=$1" -cpu "$2" -smp "$3" -m "$4" -nographic)
 }
 
 # qemu_raspi4b DTB: likewise of a Raspberry Pi 4, whose CPUs and memory are fixed. Its console is the first serial line, the PL011.
 qemu_raspi4b() {
-    qemu=(qemu-system-aarch64 -M raspi4b -display none -serial mon:stdio -semihosting -dtb "$1")
+    qemu=(qemu-system-aarch64 -M raspi4b -display none -serial mon:stdio -dtb "$1")
 }
 
 # print_command WORD...: as it would be typed.

@@ -27,9 +27,9 @@ core::arch::global_asm!(include_str!("memory.S"));
 
 /// Waits for an interrupt or event; returns at once when one is pending (D1.6.2). Interrupts stay masked.
 pub fn wait_for_interrupt() {
-    // SAFETY: (1) WFI changes no memory and no register. (2) The DSB completes what other CPUs must see
-    // before this one sleeps (B2.7.4).
-    unsafe { core::arch::asm!("dsb sy", "wfi", options(nostack, preserves_flags)) }
+    // SAFETY: (1) WFI changes no memory and no register. (2) The ISB has a timer that was set just now count, which may have
+    // to end the sleep (D13.2); the DSB completes what other CPUs must see before this one sleeps (B2.7.4).
+    unsafe { core::arch::asm!("isb", "dsb sy", "wfi", options(nostack, preserves_flags)) }
 }
 
 /// Wakes all CPUs that wait in WFE; what this CPU stored before is visible to them (D1.6.1).

@@ -430,7 +430,7 @@ fn join(machine: &Machine, index: usize) {
     let ppis = 1 << irq::VIRTUAL_TIMER
         | 1 << irq::HYPERVISOR_TIMER
         | 1u32.wrapping_shl(machine.maintenance);
-    let sgis = 1 << irq::HALT | 1 << crate::vm::KICK;
+    let sgis = 1 << gic::HALT | 1 << gic::KICK;
     arch::el1::stop_timers();
     let Some(target) = machine.gic.init_cpu(ppis | sgis) else {
         log::warn!(

@@ -23,7 +23,7 @@ use crate::{
         uart::Uart,
         vgic::{ListRegs, Vgic},
     },
-    hw::gic::Gic,
+    hw::gic::{self, Gic},
     load::fill::{self, LoadError},
     mm::{
         guest_ram::{self, GuestRam},
@@ -316,7 +316,7 @@ impl Homes {
             if let Some(pcpu) = self.machine.cpus.get(index) {
                 *pcpu.work.lock() = Some(vcpu);
                 if let Some(target) = pcpu.sgi_target.get() {
-                    self.machine.gic.send_sgi(*target, crate::vm::KICK);
+                    self.machine.gic.send_sgi(*target, gic::KICK);
                 }
             }
         }

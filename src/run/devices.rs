@@ -206,9 +206,10 @@ fn rtc(vcpu: &mut Vcpu, access: Access) -> Result<u64, Abort> {
         irq::set_line(vcpu, machine::RTC_INTID, effect.line);
         effect
     };
-    // The alarm may be another one now: vCPU 0 looks after it.
-    match vcpu.id {
-        timers::RTC_KEEPER => timers::update(vcpu),
+    // After a write the alarm may be another one: vCPU 0 looks after it.
+    match (access.op, vcpu.id) {
+        (Op::Read, _) => {}
+        (_, timers::RTC_KEEPER) => timers::update(vcpu),
         _ => timers::alarm_is_set(vm),
     }
     Ok(effect.value)

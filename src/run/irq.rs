@@ -4,19 +4,17 @@ use super::{machine, serial, timers};
 use crate::{
     arch::{self, guest::Exit},
     emul::vgic::{Delivery, ListRegs, Reply, State, Vgic},
-    hw::gic::{Gic, Taken},
+    hw::gic::{Gic, HALT, KICK, Taken},
     spec::{
         gic::{SgiRegister, SgiRequest, ich_hcr},
         machine::{PHYSICAL_TIMER_INTID, SPI_BASE, VIRTUAL_TIMER_INTID},
     },
     sync::MutexGuard,
     types::{Op, VcpuSet},
-    vm::{self, Vcpu},
+    vm::Vcpu,
 };
 use core::ops::RangeInclusive;
 
-/// SGI by which a CPU that panics stops the others.
-pub const HALT: u32 = 1;
 /// The virtual timer's PPI on every board (the architecture's recommendation, which device trees confirm).
 pub const VIRTUAL_TIMER: u32 = 27;
 /// The hypervisor timer's PPI.
@@ -44,7 +42,7 @@ pub fn drain(vcpu: &mut Vcpu) {
     loop {
         let taken = vcpu.vm.gic.acknowledge();
         match taken.intid {
-            vm::KICK => finish(vcpu.vm.gic, taken),
+            KICK => finish(vcpu.vm.gic, taken),
             intid if SPECIAL.contains(&intid) => return,
             _ => handle(vcpu, taken),
         }
@@ -59,7 +57,7 @@ fn handle(vcpu: &mut Vcpu, taken: Taken) {
             return set_line(vcpu, VIRTUAL_TIMER_INTID, true);
         }
         HYPERVISOR_TIMER => refresh(vcpu),
-        vm::KICK => {
+        KICK => {
             timers::look_at_alarm(vcpu);
             refresh_lists(vcpu);
         }
@@ -93,7 +91,7 @@ fn handle_alone(taken: Taken) {
     let board = machine::get();
     match taken.intid {
         HALT => arch::halt(),
-        vm::KICK => {}
+        KICK => {}
         intid if Some(intid) == board.uart_intid => serial::receive(),
         // An LPI of a loader that could not be turned off again: it has no active state.
         intid if intid > *SPECIAL.end() => return board.gic.drop_priority(taken),
@@ -129,22 +127,29 @@ pub fn set_line(vcpu: &mut Vcpu, intid: u32, level: bool) {
     }
 }
 
-/// The lines of the vCPU's timers: the physical one's is at `physical`, the virtual one's has fallen unless it `is_up`. Mostly
-/// there is nothing new.
-pub fn set_timer_lines(vcpu: &mut Vcpu, physical: bool, is_up: bool) {
+/// The lines of the vCPU's timers: the physical one's is at `physical`, the virtual one's may have fallen. Mostly there is
+/// nothing new.
+pub fn set_timer_lines(vcpu: &mut Vcpu, physical: bool) {
     if physical {
         set_line(vcpu, PHYSICAL_TIMER_INTID, true);
     }
     let mut vgic = vcpu.vm.vgic.lock_in_line();
-    let mut kick = VcpuSet::EMPTY;
+    let mut kick = sample(vcpu, &mut vgic);
     if !physical {
-        kick = vgic.set_line(PHYSICAL_TIMER_INTID, vcpu.id, false);
-    }
-    if !is_up {
-        kick = kick.union(vgic.set_line(VIRTUAL_TIMER_INTID, vcpu.id, false));
+        kick = kick.union(vgic.set_line(PHYSICAL_TIMER_INTID, vcpu.id, false));
     }
     if !kick.is_empty() {
         settle(vcpu, vgic, kick);
+    }
+}
+
+/// Looks at the line of the vCPU's virtual timer before anything depends on it: the guest may have moved or masked the timer
+/// without taking its interrupt, which is a level and then pending no more (IHI0069H 4.1). Whom to kick.
+#[inline(always)]
+fn sample(vcpu: &Vcpu, vgic: &mut Vgic) -> VcpuSet {
+    match vgic.is_high(vcpu.id, VIRTUAL_TIMER_INTID) && !timers::virtual_timer_fires() {
+        true => vgic.set_line(VIRTUAL_TIMER_INTID, vcpu.id, false),
+        false => VcpuSet::EMPTY,
     }
 }
 
@@ -199,8 +204,9 @@ pub fn access(vcpu: &mut Vcpu, state: State, op: Op) -> u64 {
         true => fold(vcpu, &mut vgic),
         false => VcpuSet::EMPTY,
     };
+    let sampled = sample(vcpu, &mut vgic);
     let Reply { value, kick } = vgic.access(&state, op);
-    let kick = folded.union(kick);
+    let kick = folded.union(sampled).union(kick);
     if !kick.is_empty() {
         settle(vcpu, vgic, kick);
     }
@@ -268,6 +274,7 @@ pub fn refresh_lists(vcpu: &mut Vcpu) {
 fn settle(vcpu: &mut Vcpu, mut vgic: MutexGuard<Vgic>, mut kick: VcpuSet) {
     let (vm, me) = (vcpu.vm, vcpu.id);
     if kick.contains(me) {
+        kick = kick.union(sample(vcpu, &mut vgic));
         load(vm.gic, &mut vcpu.list_regs);
         kick = kick.union(vgic.fill(me, &mut vcpu.list_regs));
         drop(vgic);

@@ -1,6 +1,6 @@
 //! The hypervisor's own end: report where and why, stop the other CPUs, end an emulator with a failure.
 
-use super::{irq, machine, serial};
+use super::{machine, serial};
 use crate::arch::{
     self,
     backtrace::{self, Backtrace},
@@ -8,6 +8,7 @@ use crate::arch::{
     guest::FaultFrame,
     regs, semihosting,
 };
+use crate::hw::gic;
 use core::panic::PanicInfo;
 
 /// A broken invariant of our own.
@@ -63,7 +64,7 @@ fn stop_others() {
     if let Some(board) = machine::try_get() {
         for (_, cpu) in board.online().filter(|(_, cpu)| cpu.mpidr != me) {
             if let Some(target) = cpu.sgi_target.get() {
-                board.gic.send_sgi(*target, irq::HALT);
+                board.gic.send_sgi(*target, gic::HALT);
             }
         }
     }

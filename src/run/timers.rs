@@ -34,9 +34,7 @@ pub fn frequency() -> u64 {
 pub fn update(vcpu: &mut Vcpu) {
     let now = el1::counter();
     let line = vcpu.physical_timer.line(now);
-    let virtual_line = el1::cntv_ctl() & CNTV_LINE == ENABLE | ISTATUS;
-    // The guest may have moved or masked its virtual timer without taking the interrupt.
-    irq::set_timer_lines(vcpu, line, virtual_line);
+    irq::set_timer_lines(vcpu, line);
     // While the line is up there is nothing to wait for but the guest.
     let timer = vcpu.physical_timer.deadline().filter(|_| !line);
     let rtc = match vcpu.id {
@@ -55,6 +53,11 @@ pub fn update(vcpu: &mut Vcpu) {
         }
         None => el1::set_cnthp_ctl(0),
     }
+}
+
+/// Whether the virtual timer of this CPU's vCPU asserts its interrupt.
+pub fn virtual_timer_fires() -> bool {
+    el1::cntv_ctl() & CNTV_LINE == ENABLE | ISTATUS
 }
 
 /// Another vCPU has set the RTC's alarm: whoever looks after it has to know.

@@ -11,7 +11,7 @@ use crate::{
         uart::Uart,
         vgic::{Identity, ListRegs, Vgic},
     },
-    hw::gic::{Gic, SgiTarget},
+    hw::gic::{Gic, KICK, SgiTarget},
     load::image::Placement,
     mm::guest_ram::GuestRam,
     spec::machine::{RTC_INTID, UART_INTID},
@@ -19,9 +19,6 @@ use crate::{
     types::{MAX_VCPUS, VcpuId, VcpuSet, VmId},
 };
 use arrayvec::ArrayVec;
-
-/// SGI by which one CPU makes another look at its vCPU: interrupts, power, stop.
-pub const KICK: u32 = 0;
 
 /// The vCPU that a VM starts with.
 pub const BOOT_VCPU: VcpuId = VcpuId::new(0);

@@ -190,7 +190,8 @@ impl Bank {
                 *at = priority;
             }
         }
-        self.active |= bits;
+        // One that a list register holds as active is so there already, and ends there.
+        self.active |= bits & !self.running;
         self.struck &= !bits;
         new
     }

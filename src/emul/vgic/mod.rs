@@ -295,6 +295,15 @@ impl Vgic {
         }
     }
 
+    /// Whether the input of `intid`, a PPI of `vcpu`, counts as high because the physical interrupt behind it was taken and the
+    /// guest, as far as is known, has not acknowledged it. It may have fallen meanwhile: [`Vgic::set_line`] says so.
+    #[inline(always)]
+    pub fn is_high(&self, vcpu: VcpuId, intid: u32) -> bool {
+        let (word, bit) = place(intid);
+        let cpu = self.cpus.get(vcpu.index()).filter(|_| word == 0);
+        cpu.is_some_and(|cpu| (cpu.private.line | cpu.private.lent_line) & bit != 0)
+    }
+
     /// The guest wrote an SGI request register (IHI0069H 12.2); whom to kick.
     ///
     /// With one Security state, ICC_SGI1R_EL1 requests SGIs of either group, the other two those of

@@ -1,7 +1,8 @@
 //! The board's interrupt controller, a GICv3 or a GICv2: which one, the device tree says.
 //!
 //! Bulkhead uses few of its interrupts: two SGIs to make another CPU look or stop, three PPIs (maintenance, virtual
-//! timer, hypervisor timer) and the UART's SPI. All have one priority; everything else stays disabled. Priority drop
+//! timer, hypervisor timer) and the UART's SPI. All have one priority but the SGI that guests cause, which comes last; everything
+//! else stays disabled. Priority drop
 //! and deactivation are apart (EOImode 1): the virtual timer's interrupt stays active until the guest deactivates it
 //! through its list register.
 
@@ -18,6 +19,15 @@ use crate::{
 /// Priority of every interrupt that is used, four times. In a GICv2 with Security Extensions this is the Non-secure
 /// view of 0xd0 (IHI0048B 3.5, "Software views of interrupt priority").
 const PRIORITY: u32 = 0xa0a0_a0a0;
+
+/// The same of the SGIs 0 to 3, of which [`KICK`] comes after everything else: guests cause as many as they like, and must not
+/// keep the UART's interrupt or [`HALT`] away.
+const SGI_PRIORITY: u32 = 0xa0a0_a0c0;
+
+/// SGI by which one CPU makes another look at its vCPU: interrupts, power, stop.
+pub const KICK: u32 = 0;
+/// SGI by which a CPU that panics stops the others.
+pub const HALT: u32 = 1;
 
 /// The board's interrupt controller.
 #[derive(Debug)]
@@ -183,7 +193,8 @@ impl Gic {
         either!(self, gic => gic.write_virtual(lr, dirty, hcr));
     }
 
-    /// The list registers that hold no interrupt and ask for nothing, a bit each.
+    /// The list registers that hold no interrupt and ask for nothing, a bit each. What EL2 has written to them since its last
+    /// context synchronization may be missing: there is one between any two writes, by ERET or in [`Gic::drop_priority`].
     #[inline(always)]
     pub fn empty_lists(&self) -> u16 {
         either!(self,

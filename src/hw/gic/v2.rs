@@ -5,7 +5,7 @@
 //! otherwise Group 0's enable is (4.3.1, 4.4.1). So the same writes are right for both. Priorities are seen shifted
 //! (3.5), with the same order.
 
-use super::{SgiTarget, Taken, changed, reset_bank};
+use super::{SGI_PRIORITY, SgiTarget, Taken, changed, reset_bank};
 use crate::{
     arch,
     mm::mmio::Mmio,
@@ -66,6 +66,7 @@ impl Gic {
     pub fn init_cpu(&self, enabled: u32) -> Option<SgiTarget> {
         let gicd = self.distributor;
         reset_bank(gicd, 0, 0);
+        gicd.write32(gicd::IPRIORITYR, SGI_PRIORITY);
         for sgis in 0..4 {
             gicd.write32(gicd::CPENDSGIR + 4 * sgis, u32::MAX);
         }

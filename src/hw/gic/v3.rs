@@ -2,7 +2,7 @@
 //!
 //! All interrupts in use are in group 1.
 
-use super::{SgiTarget, Taken, changed, reset_bank};
+use super::{SGI_PRIORITY, SgiTarget, Taken, changed, reset_bank};
 use crate::{
     arch,
     mm::mmio::Mmio,
@@ -77,6 +77,7 @@ impl Gic {
         private.write32(gicd::ICENABLER, u32::MAX);
         wait(|| gicr.read32(gicr::CTLR) & gicr::CTLR_RWP == 0);
         reset_bank(private, 0, u32::MAX);
+        private.write32(gicd::IPRIORITYR, SGI_PRIORITY);
         private.write32(gicd::ISENABLER, enabled);
         arch::gic::enable_cpu_interface().then(|| SgiTarget(arch::gic::sgi_target(cpu)))
     }

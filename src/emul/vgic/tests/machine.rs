@@ -185,8 +185,18 @@ impl Machine {
         self.kicked = self.kicked.union(kick);
     }
 
+    /// `irq::sample`: the timer's line may have fallen unseen.
+    fn sample(&mut self, cpu: usize) -> VcpuSet {
+        match self.gic.is_high(v(cpu), TIMER) && !self.cpus[cpu].timer.0 {
+            true => self.gic.set_line(TIMER, v(cpu), false),
+            false => VcpuSet::EMPTY,
+        }
+    }
+
     /// The steps of the module's head.
     pub fn refresh(&mut self, cpu: usize) {
+        let sampled = self.sample(cpu);
+        self.kicked = self.kicked.union(sampled);
         self.load(cpu);
         let kick = self.gic.fill(v(cpu), &mut self.cpus[cpu].lrs);
         assert!(!kick.contains(v(cpu)), "a refreshed vCPU is up to date");
@@ -342,7 +352,9 @@ impl Machine {
         if fold {
             self.fold(cpu);
         }
-        let Reply { value, mut kick } = self.gic.access(&state, op);
+        let sampled = self.sample(cpu);
+        let Reply { value, kick } = self.gic.access(&state, op);
+        let mut kick = kick.union(sampled);
         if fold {
             kick.insert(v(cpu));
         }

@@ -343,6 +343,46 @@ fn a_timer_that_falls_unseen_is_given_back() {
     assert_eq!(m.acknowledge(0), TIMER);
 }
 
+/// As kvm-unit-tests look at the virtual timer: a level that has fallen is not pending, whatever was enabled meanwhile.
+#[test]
+fn a_timer_that_the_guest_turns_off_is_not_pending() {
+    for enabled in [false, true] {
+        let mut m = with_timer(1, 4);
+        let enable = |m: &mut Machine, register| m.write(0, private(0, register), 1 << TIMER);
+        if !enabled {
+            enable(&mut m, 0x180);
+        }
+        m.timer(0, true);
+        assert_eq!(m.read(0, private(0, 0x200)), 1 << TIMER, "ISPENDR");
+        m.cpus[0].timer.0 = false;
+        if !enabled {
+            enable(&mut m, 0x100);
+        }
+        assert_eq!(m.read(0, private(0, 0x200)), 0, "ISPENDR");
+        assert_eq!(m.acknowledge(0), 1023);
+        assert!(!m.cpus[0].timer.1, "the physical interrupt went back");
+        m.timer(0, true);
+        assert_eq!(m.acknowledge(0), TIMER);
+    }
+}
+
+/// ISACTIVER of what is active already has no effect (IHI0069H 12.9): the EOI ends it.
+#[test]
+fn an_interrupt_that_is_active_elsewhere_is_not_activated_twice() {
+    let mut m = linux(2, 4);
+    enable(&mut m, 33);
+    m.access(0, 0x6000 + 8 * 33, Width::Double, Op::Write(1));
+    m.line(33, 0, true);
+    assert_eq!(m.acknowledge(1), 33);
+    m.line(33, 0, false);
+    m.write(0, 0x300 + 4, 1 << 1);
+    m.eoi(1, 33);
+    m.refresh(1);
+    assert_eq!(m.read(0, 0x300 + 4), 0, "ISACTIVER");
+    m.line(33, 0, true);
+    assert_eq!(m.acknowledge(1), 33);
+}
+
 #[test]
 fn disabling_a_pending_timer_does_not_orphan_the_physical_interrupt() {
     let mut m = with_timer(1, 4);

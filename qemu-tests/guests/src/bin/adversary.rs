@@ -49,6 +49,8 @@ mod guest {
         gic_registers(&mut tap, &mut random);
         software_interrupts(&mut tap, &mut random);
         timers(&mut tap);
+        timer_level(&mut tap);
+        byte_order(&mut tap);
         waiting(&mut tap);
         tap.check(mrs!("midr_el1") != 0, "still alive");
         tap.finish();
@@ -880,6 +882,87 @@ mod guest {
             virtual_timer_fires(),
             "the virtual timer works after all that",
         );
+    }
+
+    /// The virtual timer's interrupt is a level: once the guest has turned the timer off it is pending no more, whether it was
+    /// enabled when it came or only afterwards.
+    fn timer_level(tap: &mut Tap) {
+        let timer = 1u32 << gic::VIRTUAL_TIMER;
+        let frame = gic::private_frame();
+        let is_pending = || mmio::read32(frame + 0x200) & timer != 0; // ISPENDR0
+        for enabled in [true, false] {
+            mmio::write32(frame + if enabled { 0x100 } else { 0x180 }, timer); // ISENABLER0, ICENABLER0
+            msr!("cntv_cval_el0", cpu::now() - 1);
+            msr!("cntv_ctl_el0", 1);
+            cpu::isb();
+            tap.check(
+                cpu::wait_until(5000, is_pending),
+                format_args!("enabled {enabled}: a timer that fires is pending"),
+            );
+            msr!("cntv_ctl_el0", 0);
+            cpu::isb();
+            mmio::write32(frame + 0x100, timer);
+            tap.check(
+                !is_pending(),
+                format_args!("enabled {enabled}: one that is off is not"),
+            );
+            let pending = gic::pending();
+            tap.check(
+                pending != gic::VIRTUAL_TIMER,
+                format_args!("enabled {enabled}: nor at the CPU interface, got {pending}"),
+            );
+        }
+        tap.check(virtual_timer_fires(), "the virtual timer fires after that");
+    }
+
+    /// To a guest whose data are big-endian, as SCTLR_EL1.EE says, devices have their bytes in reverse order.
+    fn byte_order(tap: &mut Tap) {
+        const PRIORITIES: u64 = gic::GICD + 0x400 + 64; // GICD_IPRIORITYR16
+        if mrs!("id_aa64mmfr0_el1") >> 8 & 0xf == 0 {
+            return tap.note("the CPU is little-endian only");
+        }
+        let before = mmio::read32(PRIORITIES);
+        let (typer, half, byte): (u64, u64, u64);
+        // SAFETY: EE is set for these instructions only, which touch no memory but a device's registers. The MMU is off meanwhile:
+        // EE is the byte order of translation tables, too. Memory is mapped one to one.
+        unsafe {
+            asm!(
+                "mrs {old}, sctlr_el1",
+                "orr {new}, {old}, #1 << 25",
+                "bic {new}, {new}, #1",
+                "msr sctlr_el1, {new}",
+                "isb",
+                "ldr {typer:w}, [{gicd}, #4]",
+                "ldrsh {half}, [{uart}, #0xfe0]",
+                "ldrb {byte:w}, [{uart}, #0xfe0]",
+                "str {priorities:w}, [{at}]",
+                "msr sctlr_el1, {old}",
+                "isb",
+                old = out(reg) _,
+                new = out(reg) _,
+                typer = out(reg) typer,
+                half = out(reg) half,
+                byte = out(reg) byte,
+                gicd = in(reg) gic::GICD,
+                uart = in(reg) UART,
+                at = in(reg) PRIORITIES,
+                priorities = in(reg) 0x2040_6080u32,
+            );
+        }
+        tap.equal(
+            typer,
+            mmio::read32(gic::GICD + 4).swap_bytes().into(),
+            "big-endian: a word of the interrupt controller",
+        );
+        // UARTPeriphID0 is 0x11.
+        tap.equal(half, 0x1100, "big-endian: a half word of the UART");
+        tap.equal(byte, 0x11, "big-endian: a byte");
+        tap.equal(
+            mmio::read32(PRIORITIES).into(),
+            0x8060_4020,
+            "big-endian: a word that was stored",
+        );
+        mmio::write32(PRIORITIES, before);
     }
 
     /// Many WFI and WFE, with an interrupt pending and without. PSTATE.I is set, so WFI only falls through.

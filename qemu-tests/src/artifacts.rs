@@ -129,6 +129,7 @@ fn build_guests() -> Result<()> {
         "bench",
         "conformance",
         "echo",
+        "flood",
         "heartbeat",
         "services",
     ] {

@@ -10,14 +10,40 @@ use super::{
 };
 
 pub fn groups() -> Vec<Group> {
-    ["cortex-a72", "max"]
-        .into_iter()
-        .map(|cpu| {
-            single(&format!("adversary::{cpu}"), move |test| {
-                lives_on(test, Machine::new().cpu(cpu))
-            })
+    let lives_on = ["cortex-a72", "max"].map(|cpu| {
+        single(&format!("adversary::{cpu}"), move |test| {
+            lives_on(test, Machine::new().cpu(cpu))
         })
-        .collect()
+    });
+    let flooded = [
+        ("gicv3", Machine::new as fn() -> Machine),
+        ("gicv2", Machine::virt_gicv2),
+    ]
+    .map(|(gic, machine)| {
+        single(&format!("adversary::flood_{gic}"), move |test| {
+            is_not_flooded(test, machine())
+        })
+    });
+    lives_on.into_iter().chain(flooded).collect()
+}
+
+/// However often a machine makes the CPU look that takes the console's input, keys arrive, here and elsewhere.
+fn is_not_flooded(test: &str, machine: Machine) -> Result<()> {
+    let bundle = Bundle::new()
+        .vm(Vm::bare("flood", "flood").cpus(3))
+        .vm(Vm::bare("witness", "heartbeat"));
+    let mut session = machine.bundle(bundle).start(test)?;
+    session.expect_of("flood", "@flood@ # flooded")?;
+    session.focus(1)?;
+    session.send("q")?;
+    session.expect_of("witness", r"bulkhead: vm witness: off\b")?;
+    session.focus(0)?;
+    session.send("q")?;
+    let ended = session.finish_well()?;
+    for vm in ["flood", "witness"] {
+        report_of(vm, &ended.text)?.verdict().context(vm)?;
+    }
+    Ok(())
 }
 
 /// The machine beside it beats before, during and after, and takes a key at the end; Linux beside it passes its checks.

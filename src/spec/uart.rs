@@ -41,12 +41,12 @@ pub static KINDS: [Uart; 5] = [
     // Arm PL011 (DDI0183G 3.3).
     Uart {
         compatible: "arm,pl011",
-        transmit: 0x00,              // UARTDR
-        receive: 0x00,               // UARTDR
-        room: clear(0x18, 1 << 5),   // UARTFR.TXFF
-        idle: clear(0x18, 1 << 3),   // UARTFR.BUSY
-        filled: clear(0x18, 1 << 4), // UARTFR.RXFE
-        open: &[],
+        transmit: 0x00,                               // UARTDR
+        receive: 0x00,                                // UARTDR
+        room: clear(0x18, 1 << 5),                    // UARTFR.TXFF
+        idle: clear(0x18, 1 << 3),                    // UARTFR.BUSY
+        filled: clear(0x18, 1 << 4),                  // UARTFR.RXFE
+        open: &[set(0x30, 1 << 9 | 1 << 8 | 1 << 0)], // UARTCR: RXE, TXE, UARTEN
         listen: &[
             whole(0x34, 0), // UARTIFLS: received at 1/8 full
             // UARTICR. A byte that is there already keeps its interrupts (RTIC, RXIC): cleared, they would come back

@@ -81,7 +81,16 @@ init_el2:
     isb
     msr     cnthp_ctl_el2, xzr
     msr     cntv_ctl_el0, xzr
-    ret
+    // Later extensions of TCR_EL2 and SCTLR_EL2 would give bits of ours another meaning: permissions by index, SErrors that
+    // PSTATE does not mask. They are UNKNOWN after a reset, and ours if the CPU has them (booting.rst).
+    mrs     x0, s3_0_c0_c7_3        // ID_AA64MMFR3_EL1
+    tst     x0, #0xf                // TCRX
+    b.eq    1f
+    msr     s3_4_c2_c0_3, xzr       // TCR2_EL2
+1:  tst     x0, #0xf0               // SCTLRX
+    b.eq    2f
+    msr     s3_4_c1_c0_3, xzr       // SCTLR2_EL2
+2:  ret
 
 // E2H reads as 1 whatever is written: a CPU without FEAT_E2H0, whose EL2 is of another kind than ours
 // (ID_AA64MMFR4_EL1.E2H0). Start again at EL1, from where the UART still tells that EL2 cannot be used.
@@ -115,13 +124,23 @@ build_early_map:
     add     x26, x26, #0x200000
     cmp     x26, x27
     b.lo    3b
-    // The tree: at most 2 MiB, so at most two blocks. Address 0 or one out of reach is no tree.
+    // The tree: at most 2 MiB, so at most two blocks; what it does not reach may be no memory. Address 0, one out of reach or
+    // one that is no multiple of 8 is no tree.
     cbz     x19, 4f
     lsr     x0, x19, #47
     cbnz    x0, 4f
+    tst     x19, #7
+    b.ne    4f
     and     x26, x19, #~0x1fffff
     bl      map_block
+    dc      civac, x19              // the loader need not have cleaned it
+    dsb     sy
+    ldr     w0, [x19, #4]           // totalsize, big-endian
+    rev     w0, w0
+    add     x0, x0, x19
     add     x26, x26, #0x200000
+    cmp     x0, x26
+    b.ls    4f
     bl      map_block
 4:  mov     x30, x24
     adrp    x0, __early_tables

@@ -152,7 +152,7 @@ const MAX_TREE: u64 = 2 << 20;
 const TREE_MAGIC: u32 = 0xd00d_feed;
 
 /// The device tree at `pa`, which was x0 at entry; `None` when none is there, or when it was asked for before.
-/// boot.S has mapped 2 MiB and more from there on.
+/// boot.S has mapped what it says that it has, up to 2 MiB.
 pub fn device_tree(pa: Pa) -> Option<&'static mut [u8]> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if pa.get() == 0

@@ -3,7 +3,7 @@
 use crate::{
     spec::{
         machine,
-        services::{self, Call},
+        services::{self, Service},
         smccc::{Error, FunctionId},
     },
     sync::atomic::{AtomicU64, Ordering},
@@ -56,8 +56,8 @@ pub const fn record(vcpu: VcpuId) -> Ipa {
 
 /// PV_TIME_FEATURES of `id`: 0 for the two calls.
 pub fn features(id: FunctionId) -> u64 {
-    match services::find(id).map(|row| row.call) {
-        Some(Call::PvTimeFeatures | Call::PvTimeSt) => 0,
+    match services::find(id).and_then(|row| row.service) {
+        Some(Service::PvTime) => 0,
         _ => Error::NotSupported.x0(),
     }
 }

@@ -54,17 +54,11 @@ fn answer_others(firmware: &Firmware, id: FunctionId) -> Option<u64> {
     }
 }
 
-/// Owners of calls to a VM with this revision of PSCI, a bit each: those in [`services::TABLE`]. Ids of PSCI 0.1 may be
-/// anybody's.
+/// Owners of calls to a VM with this revision of PSCI, a bit each. Ids of PSCI 0.1 may be anybody's.
 pub(super) const fn owners(version: PsciVersion) -> u64 {
     match version {
         PsciVersion::V0_1 => u64::MAX,
-        _ => {
-            1 << owner::ARCH
-                | 1 << owner::STANDARD_SECURE
-                | 1 << owner::STANDARD_HYPERVISOR
-                | 1 << owner::VENDOR_HYPERVISOR
-        }
+        _ => services::OWNERS,
     }
 }
 
@@ -135,7 +129,7 @@ fn other(firmware: &Firmware, caller: Caller, id: FunctionId, x1: u64) -> Outcom
 }
 
 /// Calls of the vendor hypervisor range: count, UID and revision.
-const VENDOR_CALLS: u64 = 3;
+const VENDOR_CALLS: u64 = services::count(Service::Vendor);
 /// Revision of that range: major, minor.
 const VENDOR_REVISION: [u32; 2] = [0, 1];
 

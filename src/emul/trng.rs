@@ -2,7 +2,7 @@
 //! out in registers. Where it comes from is the board's business.
 
 use crate::spec::{
-    services::{self, Call},
+    services::{self, Service},
     smccc::{FunctionId, Width, uid_words},
 };
 
@@ -31,8 +31,8 @@ impl Error {
 
 /// TRNG_FEATURES of `id`: 0 for each of the calls.
 pub fn features(id: FunctionId) -> u64 {
-    match services::find(id).map(|row| row.call) {
-        Some(Call::TrngVersion | Call::TrngFeatures | Call::TrngUuid | Call::TrngRnd) => 0,
+    match services::find(id).and_then(|row| row.service) {
+        Some(Service::Trng) => 0,
         _ => Error::NotSupported.x0(),
     }
 }

@@ -2,12 +2,9 @@
 
 use crate::{
     arch::firmware,
+    spec::psci::Function,
     types::{Mpidr, Pa},
 };
-
-const CPU_ON_64: u32 = 0xc400_0003;
-const SYSTEM_OFF: u32 = 0x8400_0008;
-const SYSTEM_RESET: u32 = 0x8400_0009;
 
 /// PSCI firmware: there is some only where the board's device tree says so.
 #[derive(Clone, Copy, Debug)]
@@ -19,10 +16,13 @@ pub struct Psci {
 
 impl Psci {
     /// 0.2 or newer.
-    pub const STANDARD: Self = Self {
-        cpu_on: CPU_ON_64,
-        has_system: true,
-    };
+    pub fn standard() -> Self {
+        let row = Function::CpuOn.row();
+        Self {
+            cpu_on: row.id64().unwrap_or(row.id32()).get(),
+            has_system: true,
+        }
+    }
 
     /// 0.1, with this function id of CPU_ON.
     pub const fn v0_1(cpu_on: u32) -> Self {
@@ -43,17 +43,17 @@ impl Psci {
 
     /// SYSTEM_OFF; returns only when the firmware refuses or has no such call.
     pub fn system_off(self) {
-        self.system(SYSTEM_OFF);
+        self.system(Function::SystemOff);
     }
 
     /// SYSTEM_RESET; likewise.
     pub fn system_reset(self) {
-        self.system(SYSTEM_RESET);
+        self.system(Function::SystemReset);
     }
 
-    fn system(self, function: u32) {
+    fn system(self, function: Function) {
         if self.has_system {
-            firmware::call(function, [0; 3]);
+            firmware::call(function.row().id32().get(), [0; 3]);
         }
     }
 }

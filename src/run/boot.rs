@@ -297,7 +297,7 @@ fn machine(board: &Board, memory: &Memory, port: Port) -> Option<&'static Machin
             .and_then(|regs| memory.device(regs))
             .map(Pl031::new),
         psci: board.psci.and_then(|psci| match psci.v0_1 {
-            None => Some(Psci::STANDARD),
+            None => Some(Psci::standard()),
             Some(ids) => ids.cpu_on.map(Psci::v0_1),
         }),
         power_manager: board

@@ -216,7 +216,7 @@ impl CallSet {
     pub fn of(version: PsciVersion) -> Self {
         let mut set = Self([None; 2 * NUMBERS]);
         for row in &TABLE {
-            if version < row.since || row.support == Absent {
+            if version == V0_1 || !row.is_in(version) || row.support == Absent {
                 continue;
             }
             for id in [Some(row.id32()), row.id64()].into_iter().flatten() {

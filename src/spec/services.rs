@@ -28,7 +28,7 @@ pub enum Call {
     VendorRevision,
 }
 
-/// Calls that go together: what a VM can be without. The value is the bit in its register's bitmap.
+/// Calls that go together: what a VM can be without. Each has a bitmap of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// True random numbers (DEN0098): STD_BMAP bit 0.
@@ -115,6 +115,35 @@ impl Call {
         // Every call has a row, as a test makes sure; 0xffffffff is no call of anybody's.
         id.unwrap_or(FunctionId::new(u32::MAX))
     }
+}
+
+/// The owners of all these calls, a bit each.
+pub const OWNERS: u64 = {
+    let mut owners = 0;
+    let mut rest: &[Row] = &TABLE;
+    while let [row, tail @ ..] = rest {
+        if let Some(id) = row.id32 {
+            owners |= 1 << id.owner();
+        }
+        if let Some(id) = row.id64 {
+            owners |= 1 << id.owner();
+        }
+        rest = tail;
+    }
+    owners
+};
+
+/// How many calls `service` has.
+pub const fn count(service: Service) -> u64 {
+    let mut count = 0;
+    let mut rest: &[Row] = &TABLE;
+    while let [row, tail @ ..] = rest {
+        if matches!(row.service, Some(of) if of as u8 == service as u8) {
+            count += 1;
+        }
+        rest = tail;
+    }
+    count
 }
 
 /// The call that `id` is, whether a VM has it or not.

@@ -18,11 +18,7 @@ VM's device tree gives; from 0.2 on by the standard ids.
 ";
 
 fn cell(row: &Row, version: PsciVersion) -> &'static str {
-    let known = match version {
-        PsciVersion::V0_1 => row.property.is_some(),
-        _ => version >= row.since,
-    };
-    match (known, row.support, row.presence) {
+    match (row.is_in(version), row.support, row.presence) {
         (false, ..) => " ",
         (true, Support::Absent, _) => "-",
         (true, Support::Implemented, Presence::Mandatory) => "M",

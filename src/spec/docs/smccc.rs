@@ -16,7 +16,7 @@ All other ids, of all 64 owners, fast or yielding, answer NOT_SUPPORTED (-1), si
 1 and 3 stand for is ever asked of the board's firmware, by a call of Bulkhead's own.
 
 A VM's property takes a service away, bit 0 for each: then its calls answer NOT_SUPPORTED, and so does SMCCC_ARCH_FEATURES of them.
-TRNG needs a source of entropy: RNDR on every CPU of the board, or TRNG 1.0 of the board's firmware. Without one it is absent.
+TRNG needs a source of entropy: RNDRRS on every CPU of the board, or TRNG 1.0 of the board's firmware. Without one it is absent.
 SMCCC_ARCH_SOC_ID is absent: the id would be the board's, and the machine that a guest sees is the same on all boards.
 
 | call | SMC32 | SMC64 | taken away by | answer |

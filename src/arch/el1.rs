@@ -217,31 +217,34 @@ pub fn id_register(crm: u8, op2: u8) -> u64 {
 }
 
 macro_rules! accessors {
-    ($($(#[$doc:meta])* $get:ident $set:ident $reg:ident;)*) => {
-        $(
-            $(#[$doc])*
-            pub fn $get() -> u64 { $reg.get() }
-            $(#[$doc])*
-            pub fn $set(value: u64) { $reg.set(value); }
-        )*
+    ($($(#[$doc:meta])* $name:ident: $reg:ident $direction:ident;)*) => {
+        $(accessors!(@$direction $(#[$doc])* $name $reg);)*
+    };
+    (@read $(#[$doc:meta])* $name:ident $reg:ident) => {
+        $(#[$doc])*
+        pub fn $name() -> u64 { $reg.get() }
+    };
+    (@write $(#[$doc:meta])* $name:ident $reg:ident) => {
+        $(#[$doc])*
+        pub fn $name(value: u64) { $reg.set(value); }
     };
 }
 
 accessors! {
     /// SCTLR_EL1.
-    sctlr set_sctlr SCTLR_EL1;
+    sctlr: SCTLR_EL1 read;
     /// VBAR_EL1.
-    vbar set_vbar VBAR_EL1;
+    vbar: VBAR_EL1 read;
     /// ELR_EL1.
-    elr set_elr ELR_EL1;
+    set_elr: ELR_EL1 write;
     /// SPSR_EL1.
-    spsr set_spsr SPSR_EL1;
+    set_spsr: SPSR_EL1 write;
     /// ESR_EL1.
-    esr set_esr ESR_EL1;
+    set_esr: ESR_EL1 write;
     /// FAR_EL1.
-    far set_far FAR_EL1;
+    set_far: FAR_EL1 write;
     /// CNTHP_CTL_EL2, the hypervisor timer's control.
-    cnthp_ctl set_cnthp_ctl CNTHP_CTL_EL2;
+    set_cnthp_ctl: CNTHP_CTL_EL2 write;
 }
 
 /// CNTV_CTL_EL0, the virtual timer's control.

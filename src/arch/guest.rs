@@ -86,11 +86,6 @@ impl GuestRegs {
             *x = value;
         }
     }
-
-    /// All 31, for a report.
-    pub fn all(&self) -> &[u64; 31] {
-        &self.x
-    }
 }
 
 /// What vectors.S does after a handler.

@@ -1,7 +1,7 @@
 //! The CPU at EL2: start, exception vectors, system registers, caches, TLBs and calls to firmware.
 //!
 //! Everything here is a thin name for an instruction or a short sequence of them, with the reason why
-//! it is safe; nothing here decides anything. References are to the Arm ARM, DDI 0487.
+//! it is safe. What is decided here is decided by what the CPU is. References are to the Arm ARM, DDI 0487.
 
 #![allow(
     unsafe_code,

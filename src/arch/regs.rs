@@ -41,8 +41,8 @@ macro_rules! write_reg {
     };
     (concat!($($part:tt)+), $value:expr) => {{
         let value: u64 = $value;
-        // SAFETY: the register belongs to the guest, the interrupt controller or a timer; EL2's own
-        // translation, stack and code do not depend on it.
+        // SAFETY: the register is none of those that rule what EL2 itself sees and executes (SCTLR, TCR, TTBR0, MAIR, VBAR, SPSel
+        // and SP of EL2): it is the guest's, a control over the guest, the interrupt controller's or a timer's.
         unsafe {
             core::arch::asm!(
                 concat!("msr ", $($part)+, ", {}"),

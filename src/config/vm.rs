@@ -20,7 +20,7 @@ pub struct VmConfig<'a> {
     pub bootargs: &'a str,
     /// vCPUs, 1 to [`crate::types::MAX_VCPUS`].
     pub cpus: usize,
-    /// Board CPUs that the vCPUs may use, as a bit mask by [`crate::types::PcpuId`]; `None` when Bulkhead chooses.
+    /// Board CPUs that the vCPUs may use, as a bit mask, in the order of the board's device tree with the boot CPU first; `None` when Bulkhead chooses.
     pub affinity: Option<u64>,
     /// RAM in bytes, a multiple of 1 MiB.
     pub memory: u64,

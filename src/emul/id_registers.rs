@@ -4,10 +4,9 @@
 //! stays hidden, and so does a register: all of op0 = 3, op1 = 0, CRn = 0, CRm = 1 to 7 is trapped by
 //! HCR_EL2.TID3, and what is reserved there reads as zero (Arm ARM D24.3.1).
 //!
-//! A row stands for a promise: what the value announces works at EL1 and EL0 with HCR_EL2 = VM, SWIO,
-//! FMO, IMO, AMO, TSC, TID3, TACR, TIDCP, TLOR, RW and no other bit that grants or traps, CPTR_EL2
-//! trapping SVE and SME only, HCRX_EL2 and the fine-grained traps zero, and MDCR_EL2 trapping PMU,
-//! SPE, trace and the OS lock. Above each register stands what is left out of it, and why.
+//! A row stands for a promise: what the value announces works at EL1 and EL0 under the controls that
+//! `arch::el1::configure` puts in place, which says what they trap. Above each register stands what is
+//! left out of it, and why.
 
 use crate::spec::sysreg::{self, SysReg};
 

@@ -69,11 +69,6 @@ impl GuestRam {
         })
     }
 
-    /// Where it is on the board.
-    pub const fn pa(&self) -> PaRange {
-        self.pa
-    }
-
     /// Where the guest sees it; `None` for more than the address space holds, which no board has.
     pub const fn ipa(&self) -> Option<IpaRange> {
         IpaRange::new(RAM_BASE, self.pa.bytes())

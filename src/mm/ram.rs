@@ -55,11 +55,6 @@ impl Ram {
         }
     }
 
-    /// The free pieces.
-    pub fn pieces(&self) -> impl Iterator<Item = PaRange> + '_ {
-        self.free.iter().copied()
-    }
-
     /// Takes `bytes` bytes aligned to `align` (a power of two) from the smallest piece that holds them, so
     /// that large pieces stay whole for large VMs.
     pub fn take(&mut self, bytes: u64, align: u64) -> Result<Piece, NoRoom> {
@@ -98,7 +93,8 @@ impl Ram {
     }
 
     /// All that is free, in bytes.
-    pub fn total(&self) -> u64 {
+    #[cfg(test)]
+    fn total(&self) -> u64 {
         self.free
             .iter()
             .map(|piece| piece.bytes())

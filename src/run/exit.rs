@@ -173,7 +173,7 @@ fn other(vcpu: &mut Vcpu, syndrome: u64) {
         Syndrome::DataAbort(abort) => data_abort(vcpu, abort),
         Syndrome::InstrAbort(abort) => instruction_abort(vcpu, abort),
         // Not trapped while a vCPU has its CPU for itself; a trap left over means: go on.
-        Syndrome::Wfx(_) => Outcome::Advance,
+        Syndrome::Wfx => Outcome::Advance,
         _ => Outcome::Inject(Exception::Undefined),
     });
 }

@@ -26,6 +26,7 @@ pub fn access(vcpu: &mut Vcpu, regs: &mut GuestRegs, trap: SysregTrap) -> Outcom
     };
     let view = View {
         gicv3: vcpu.vm.gic.version() == GicVersion::V3,
+        // 40 bits, the next encoding above the 39 that stage 2 translates at most.
         pa_range: 2,
     };
     match sysreg::access(trap.register(), op, &view, raw) {

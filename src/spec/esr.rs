@@ -17,7 +17,7 @@ pub enum Syndrome {
     /// EC 0x24: data abort from a lower exception level.
     DataAbort(DataAbort),
     /// EC 0x01: trapped WFI, WFE, WFIT or WFET.
-    Wfx(Wfx),
+    Wfx,
     /// EC 0x18: trapped MSR, MRS or system instruction.
     Sysreg(SysregTrap),
     /// EC 0x17: SMC in AArch64 state, trapped by HCR_EL2.TSC. The return address is the SMC itself.
@@ -75,7 +75,7 @@ impl Syndrome {
         }
         core::hint::cold_path();
         match ec {
-            0x01 => Self::Wfx(Wfx(esr)),
+            0x01 => Self::Wfx,
             0x03..=0x06 | 0x08 | 0x0c => Self::Coprocessor,
             0x07 => Self::FpAccess,
             0x09 => Self::PointerAuth,
@@ -100,36 +100,6 @@ pub const fn instruction_bytes(esr: u64) -> u64 {
 
 const fn bit(iss: u64, n: u32) -> bool {
     iss >> n & 1 != 0
-}
-
-/// Which waiting instruction was trapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// WFI.
-    Interrupt,
-    /// WFE.
-    Event,
-    /// WFIT: WFI until CNTVCT_EL0 reaches the value in the register.
-    InterruptUntil(Gpr),
-    /// WFET: WFE until CNTVCT_EL0 reaches the value in the register.
-    EventUntil(Gpr),
-}
-
-/// ISS of EC 0x01.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wfx(u64);
-
-impl Wfx {
-    /// The instruction: TI in `[1:0]`; RN in `[9:5]` names the register of the two with a timeout.
-    pub const fn instruction(self) -> Wait {
-        let register = Gpr::from_field(self.0 >> 5);
-        match self.0 & 3 {
-            0 => Wait::Interrupt,
-            1 => Wait::Event,
-            2 => Wait::InterruptUntil(register),
-            _ => Wait::EventUntil(register),
-        }
-    }
 }
 
 /// ISS of EC 0x18.
@@ -224,7 +194,7 @@ const fn page(hpfar: u64) -> u64 {
     (hpfar >> 4 & 0xfff_ffff_ffff) << 12
 }
 
-/// ISS of EC 0x24.
+/// ISS of EC 0x24. Width, register and sign are known with ISV only, for which see [`device_access`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataAbort(u64);
 
@@ -270,29 +240,22 @@ impl DataAbort {
         fault_ipa(self.0, far, hpfar)
     }
 
-    /// ISV: width, register and sign of the access are known. They are for a single load or store of
-    /// a general-purpose register without writeback, which is what drivers use for device registers.
-    pub const fn is_decoded(self) -> bool {
-        bit(self.0, 24)
-    }
-
-    /// SAS: bytes accessed. Only with [`Self::is_decoded`].
+    /// SAS: bytes accessed.
     pub const fn width(self) -> Width {
         Width::from_sas(self.0 >> 22)
     }
 
-    /// SSE: a load extends the sign. Only with [`Self::is_decoded`].
+    /// SSE: a load extends the sign.
     pub const fn sign_extends(self) -> bool {
         self.0 & Self::SIGN_EXTEND != 0
     }
 
-    /// SRT: the register. Only with [`Self::is_decoded`].
+    /// SRT: the register.
     pub const fn register(self) -> Gpr {
         Gpr::from_field(self.0 >> 16)
     }
 
-    /// SF: the register is 64 bits wide; otherwise a load clears its upper half. Only with
-    /// [`Self::is_decoded`].
+    /// SF: the register is 64 bits wide; otherwise a load clears its upper half.
     pub const fn is_64_bit(self) -> bool {
         bit(self.0, 15)
     }
@@ -344,8 +307,9 @@ impl DataAbort {
 }
 
 /// The access and its address, when ESR_EL2 tells of an access that is decoded and that stage 2 had no translation for:
-/// a driver's to a device that is emulated. One test does for what [`Syndrome::decode`], [`DataAbort::ipa`] and
-/// [`DataAbort::is_decoded`] find out in many.
+/// a driver's to a device that is emulated. ISV says that width, register and sign are known: they are for a single load or store
+/// of a general-purpose register without writeback. One test does for what [`Syndrome::decode`] and [`DataAbort::ipa`] find out in
+/// many.
 #[inline(always)]
 pub const fn device_access(esr: u64, far: u64, hpfar: u64) -> Option<(DataAbort, Ipa)> {
     const CLASS: u64 = 0x3f << 26;
@@ -381,11 +345,6 @@ impl InstrAbort {
     pub const fn far_invalid(self) -> bool {
         bit(self.0, 10)
     }
-
-    /// S1PTW: stage 2 refused a walk of stage 1.
-    pub const fn is_stage_1_walk(self) -> bool {
-        bit(self.0, 7)
-    }
 }
 
 #[cfg(test)]
@@ -409,10 +368,10 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_a_word_to_a_device_is_decoded() {
+    fn a_store_of_a_word_to_a_device() {
         // str w3, [x4]: EC 0x24, IL, ISV, SAS 2, SRT 3, WnR, translation fault level 3.
         let abort = data_abort(0x9383_0047);
-        assert!(abort.is_decoded() && abort.is_write() && !abort.is_64_bit());
+        assert!(abort.is_write() && !abort.is_64_bit());
         assert_eq!(abort.width(), Width::Word);
         assert_eq!(abort.register(), Gpr::from_field(3));
         assert_eq!(abort.fault(), Fault::Translation);
@@ -521,19 +480,6 @@ mod tests {
         ] {
             assert_eq!(data_abort(0x9200_0000 | code).fault(), fault, "{code:#08b}");
         }
-    }
-
-    #[test]
-    fn waiting_instructions_are_told_apart() {
-        let wait = |esr| match Syndrome::decode(esr) {
-            Syndrome::Wfx(wfx) => wfx.instruction(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(wait(0x07e0_0000), Wait::Interrupt);
-        assert_eq!(wait(0x07e0_0001), Wait::Event);
-        // RV set, RN 9.
-        assert_eq!(wait(0x07e0_0126), Wait::InterruptUntil(Gpr::from_field(9)));
-        assert_eq!(wait(0x07e0_03e7), Wait::EventUntil(Gpr::ZR));
     }
 
     #[test]

@@ -162,12 +162,10 @@ pub mod gich {
     pub const LR: u64 = 0x0100;
 }
 
-/// ICH_HCR_EL2 (IHI0069H 12.4); GICH_HCR has the same bits except TC and TDIR (IHI0048B 5.3).
+/// ICH_HCR_EL2 (IHI0069H 12.4); GICH_HCR has the same bits except TDIR (IHI0048B 5.3).
 pub mod ich_hcr {
     /// The virtual CPU interface works.
     pub const EN: u64 = 1 << 0;
-    /// Maintenance interrupt while no or one list register is in use.
-    pub const UIE: u64 = 1 << 1;
     /// Maintenance interrupt while EOIcount is not 0.
     pub const LRENPIE: u64 = 1 << 2;
     /// Maintenance interrupt while no list register is in the pending state.
@@ -180,9 +178,7 @@ pub mod ich_hcr {
     pub const VGRP1EIE: u64 = 1 << 6;
     /// Maintenance interrupt while VMCR.VENG1 is 0.
     pub const VGRP1DIE: u64 = 1 << 7;
-    /// Traps what is common to both groups, ICC_DIR_EL1 among it.
-    pub const TC: u64 = 1 << 10;
-    /// Traps writes of ICC_DIR_EL1; implemented if [`super::ich_vtr::has_tdir`].
+    /// Traps writes of ICC_DIR_EL1; implemented if ICH_VTR_EL2.TDS is 1.
     pub const TDIR: u64 = 1 << 14;
 
     /// EOIcount: deactivations by the guest for which no list register was found, modulo 32.
@@ -217,11 +213,6 @@ pub mod ich_vtr {
     pub const fn priority_bits(vtr: u64) -> u32 {
         let bits = ((vtr >> 29) & 7) as u32 + 1;
         if bits < 5 { 5 } else { bits }
-    }
-
-    /// TDS: ICH_HCR_EL2.TDIR is implemented; without it ICC_DIR_EL1 is trapped by TC.
-    pub const fn has_tdir(vtr: u64) -> bool {
-        vtr & 1 << 19 != 0
     }
 }
 
@@ -475,6 +466,5 @@ mod tests {
     fn vtr_of_a_gic400_and_of_qemu() {
         assert_eq!(ich_vtr::list_registers(0x9000_0003), 4);
         assert_eq!(ich_vtr::priority_bits(0x9000_0003), 5);
-        assert!(ich_vtr::has_tdir(0x0008_0000) && !ich_vtr::has_tdir(0x9000_0003));
     }
 }

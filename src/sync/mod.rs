@@ -1,8 +1,12 @@
 //! The one lock of the hypervisor, and the atomics.
 //!
 //! Interrupts stay masked at EL2, so a holder is never interrupted and a spinlock that knows nothing
-//! of interrupts is enough. A lock contains what it guards. Order, outermost first: a VM's power, a
-//! VM's devices, a VM's vGIC, the console. Nobody waits for another CPU while holding one.
+//! of interrupts is enough. A lock contains what it guards. Nobody waits for another CPU while holding
+//! one. Who holds one may take those that stand behind it:
+//!
+//! - the roll of VMs (`run::lifecycle`), a VM's UART, its clock, its vGIC, the serial line (`run::serial`);
+//! - a VM's stage 2 (`mm::guest_ram`), the pool (`mm::pool`);
+//! - a VM's power (`emul::power`) and a pCPU's work (`run::machine`): none.
 //!
 //! Under `cfg(shuttle)` the same names are the model checker's, so that the logic above is explored
 //! over its interleavings as it stands.

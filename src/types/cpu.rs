@@ -43,10 +43,6 @@ index!(
     /// A vCPU, counted from 0 within its VM.
     VcpuId
 );
-index!(
-    /// A board CPU, counted in the order of the board's device tree with the boot CPU first.
-    PcpuId
-);
 
 /// The affinity fields of an MPIDR: Aff3 in `[39:32]`, Aff2 in `[23:16]`, Aff1 in `[15:8]`, Aff0 in `[7:0]`;
 /// no other bit is ever set.

@@ -14,6 +14,6 @@ mod psci_version;
 pub use access::{Abort, Access, Op, Width};
 pub use addr::{Ipa, IpaRange, Pa, PaRange};
 pub use conduit::{Conduit, UnknownConduit};
-pub use cpu::{MAX_PCPUS, MAX_VCPUS, MAX_VMS, Mpidr, PcpuId, VcpuId, VcpuSet, VmId};
+pub use cpu::{MAX_PCPUS, MAX_VCPUS, MAX_VMS, Mpidr, VcpuId, VcpuSet, VmId};
 pub use gpr::Gpr;
 pub use psci_version::{PsciVersion, UnknownPsciVersion};

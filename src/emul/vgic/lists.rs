@@ -103,9 +103,9 @@ impl ListRegs {
         self.release.clear();
     }
 
-    /// The vCPU, whose list registers are folded, moves to a board CPU that has `count` of them,
-    /// holding something else yet: all are to be written.
-    pub const fn move_to(&mut self, count: usize) {
+    /// The vCPU, whose list registers are folded, moves to a pCPU that has `count` of them, holding
+    /// something else yet: all are to be written.
+    const fn move_to(&mut self, count: usize) {
         self.count = match count {
             0 => 1,
             1..MAX_LRS => count,
@@ -114,21 +114,6 @@ impl ListRegs {
         self.lr = [0; MAX_LRS];
         self.stale = 0;
         self.dirty = u16::MAX >> (MAX_LRS - self.count);
-    }
-
-    /// Whether one of them would wake the vCPU from WFI: pending, its group enabled and its priority
-    /// above the guest's mask (Arm ARM, WFI wake-up events; IHI0069H 4.8). Running priorities are not
-    /// looked at: waking too often is allowed.
-    pub fn wakes(&self) -> bool {
-        let mask = ich_vmcr::priority_mask(self.vmcr);
-        self.lr.iter().take(self.used).any(|&lr| {
-            let lr = ListRegister::from_bits(lr);
-            let open = match lr.is_group1() {
-                true => self.vmcr & ich_vmcr::VENG1,
-                false => self.vmcr & ich_vmcr::VENG0,
-            };
-            lr.is_pending() && !lr.is_active() && open != 0 && lr.priority() < mask
-        })
     }
 
     /// Whether one of them is pending, whatever the CPU interface thinks of it: the redistributor's

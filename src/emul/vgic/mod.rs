@@ -9,28 +9,29 @@
 //! # What EL2 does, and when
 //!
 //! An exit that touches no interrupt touches nothing in here. Otherwise a method answers with the
-//! vCPUs whose list registers are out of date ("kick"). Each of them, on its own board CPU:
+//! vCPUs whose list registers are out of date ("kick"). Each of them, on its own pCPU (`run::irq`, settle):
 //!
 //! 1. reads ICH_LR0 to ICH_LR<used - 1>, ICH_VMCR_EL2 and EOIcount into its [`ListRegs`],
 //! 2. calls `fill` under the lock, which folds first, and kicks whom it names,
 //! 3. writes the list registers of `dirty`, writes `hcr` to ICH_HCR_EL2 (which zeroes EOIcount), and
-//!    deactivates the physical INTIDs in `release`. On a CPU without TDIR, TC stands for it, which traps
-//!    ICC_CTLR, PMR and RPR as well.
+//!    deactivates the physical INTIDs in `release`.
 //!
-//! Do so when kicked and on a maintenance interrupt. Where the kick is for one interrupt that the vCPU itself
-//! has caused or taken, [`Vgic::set_own_line`] and [`Vgic::request_own_sgi`] do without for most. A kick is a flag and an interrupt to that board
-//! CPU; giving it twice is giving it once. Before a vCPU waits, is descheduled or goes off, `fold`
-//! alone, so that nobody waits for it; then `fill` before it runs again. A waiting vCPU that is kicked
-//! fills and, if [`ListRegs::wakes`], runs.
+//! A kick is a flag and an interrupt to that pCPU; giving it twice is giving it once. When what happens:
 //!
-//! - Before a guest's access to a register with [`State::is_volatile`], and before [`Vgic::deactivate`], the
-//!   accessing vCPU folds, so that it sees what it did itself a moment ago.
-//! - Trapped ICC_SGI0R, SGI1R, ASGI1R: `request_sgi`. Trapped ICC_DIR_EL1 (EOImode 1 only): `deactivate`.
+//! - Kicked, or a maintenance interrupt: these steps.
+//! - An interrupt that the vCPU itself has caused or taken: [`Vgic::set_own_line`] and
+//!   [`Vgic::request_own_sgi`] do without them for most.
+//! - A guest's access to a register with [`State::is_volatile`], and [`Vgic::deactivate`]: the vCPU folds
+//!   before, so that it sees what it did itself a moment ago.
+//! - Trapped ICC_SGI0R, SGI1R, ASGI1R: `request_sgi`. Trapped ICC_DIR_EL1 (EOImode 1 only): `deactivate`. A
+//!   CPU without ICH_VTR_EL2.TDS (Cortex-A53, A57, A72) does not trap it: with EOImode 1 and several vCPUs
+//!   none can deactivate there what another one has acknowledged.
 //! - A board interrupt that was [linked](Vgic::link): drop its priority, leave it active, and call
 //!   `set_line(.., true)`; `false` takes it back, should its source have fallen before the guest took it.
-//! - CPU_OFF: fold, then [`Vgic::reset_vcpu`]. CPU_ON: `reset_vcpu` and a new [`ListRegs`]; also
-//!   ICH_AP0R/AP1R = 0 and ICH_VMCR_EL2 as after reset.
-//! - GICv2: map only the first 4 KiB of GICV. GICC_DIR lies behind; trap and `deactivate`.
+//! - CPU_OFF (quiesce): fold, [`Vgic::reset_vcpu`], fill. CPU_ON (begin): the virtual CPU interface is reset,
+//!   then [`ListRegs::renew`] and fill. A power-down that ends (resume): fold, then as CPU_ON.
+//! - Asleep in CPU_SUSPEND and kicked: these steps; it wakes if [`ListRegs::any_pending`].
+//! - GICv2: only the first 4 KiB of GICV are mapped. GICC_DIR comes after them; it traps: `deactivate`.
 //!
 //! # What is exact, and what is not
 //!

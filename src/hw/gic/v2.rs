@@ -182,7 +182,7 @@ impl Gic {
         for (n, lr) in changed(lr, dirty) {
             self.set_list(n, lr);
         }
-        gich.write32(gich::HCR, (hcr & !(ich_hcr::TC | ich_hcr::TDIR)) as u32);
+        gich.write32(gich::HCR, (hcr & !ich_hcr::TDIR) as u32);
         // The guest finds the interrupt when it is entered, not later.
         arch::wait_for_accesses();
     }

@@ -69,11 +69,6 @@ impl<'t, 'a> Node<'t, 'a> {
             .map_or(self.name(), |(base, _)| base)
     }
 
-    /// Its unit address, the `1` of `cpu@1`.
-    pub fn unit_address(self) -> Option<&'a str> {
-        self.name().split_once('@').map(|(_, unit)| unit)
-    }
-
     /// How well it answers to `name`, which is not empty.
     pub fn answers_to(self, name: &str) -> Match {
         let bytes = self.name_and_on();

@@ -810,21 +810,20 @@ fn reset_keeps_lines_and_forgets_the_rest() {
 }
 
 #[test]
-fn wfi_wakes_for_what_would_be_signalled() {
+fn cpu_suspend_ends_with_what_is_pending_whatever_the_interface_says() {
     let mut m = linux(1, 4);
     enable(&mut m, 33);
-    assert!(!m.cpus[0].lrs.wakes());
+    assert!(!m.cpus[0].lrs.any_pending());
     m.line(33, 0, true);
-    assert!(m.cpus[0].lrs.wakes());
-    // Masked by priority 0xa0, then by the group.
-    m.cpus[0].lrs.vmcr = 0xa000_0002;
-    assert!(!m.cpus[0].lrs.wakes());
-    m.cpus[0].lrs.vmcr = 0xff00_0001;
-    assert!(!m.cpus[0].lrs.wakes());
-    assert_eq!(m.acknowledge(0), 33);
-    m.fold(0);
+    assert!(m.cpus[0].lrs.any_pending());
+    // Masked by priority 0xa0, and by the group.
+    m.cpus[0].vmcr = 0xa000_0001;
     m.refresh(0);
-    assert!(!m.cpus[0].lrs.wakes());
+    assert!(m.cpus[0].lrs.any_pending());
+    m.cpus[0].vmcr = 0xff00_0003;
+    assert_eq!(m.acknowledge(0), 33);
+    m.refresh(0);
+    assert!(!m.cpus[0].lrs.any_pending());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{format, string::String, vec::Vec};
 const HEAD: &str = "# PSCI functions by revision
 
 What a VM's firmware answers, by the revision that the VM was configured with. This page is made from the table in
-`src/spec/psci.rs` that dispatches the calls, answers PSCI_FEATURES and writes the guest's device tree, and a test holds it current.
+`src/spec/psci` that dispatches the calls, answers PSCI_FEATURES and writes the guest's device tree, and a test holds it current.
 
 **M** mandatory and implemented, **o** optional and implemented, **-** optional and absent, blank: not in that revision.
 Absent and blank alike answer NOT_SUPPORTED, from the call and from PSCI_FEATURES. In 0.1 a function is called by the id that the

@@ -28,7 +28,8 @@ fn a_new_vm_is_at_rest() {
     assert!(power.on().is_empty());
     assert_eq!(power.stopping(), Some(StopEvent::Off));
     assert_eq!(power.parked(A), None, "it had not begun");
-    assert_eq!(power.cpu_on(B, entry(4)), Err(Refused::Stopping));
+    let refused = Err(Refused::Stopping(StopEvent::Off));
+    assert_eq!(power.cpu_on(B, entry(4)), refused);
 }
 
 #[test]
@@ -82,7 +83,8 @@ fn nobody_begins_in_a_vm_that_stops() {
     assert_eq!(power.cpu_on(B, entry(4)), Ok(()));
     assert_eq!(power.stop(StopEvent::Reset), StopEvent::Reset);
     assert_eq!(power.take_entry(B), None);
-    assert_eq!(power.cpu_on(C, entry(4)), Err(Refused::Stopping));
+    let refused = Err(Refused::Stopping(StopEvent::Reset));
+    assert_eq!(power.cpu_on(C, entry(4)), refused);
 }
 
 #[test]

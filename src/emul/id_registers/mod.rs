@@ -332,5 +332,4 @@ pub fn read(register: SysReg, view: &View, raw: impl Fn(SysReg) -> u64) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "id_registers_tests.rs"]
 mod tests;

@@ -126,8 +126,7 @@ fn cpu_on(firmware: &Firmware, caller: Caller, args: Args) -> Result<Outcome, Er
         Ok(()) => Ok(Outcome::TurnedOn(target)),
         Err(Refused::AlreadyOn) => Err(Error::AlreadyOn),
         Err(Refused::NoSuchVcpu) => Err(Error::InvalidParameters),
-        // Whatever it stops for.
-        Err(Refused::Stopping) => Ok(stop(firmware, StopEvent::Off)),
+        Err(Refused::Stopping(event)) => Ok(Outcome::Stop(event)),
     }
 }
 

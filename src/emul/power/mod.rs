@@ -73,8 +73,8 @@ pub enum Refused {
     AlreadyOn,
     /// There is no such vCPU.
     NoSuchVcpu,
-    /// The VM is stopping: the caller is not to go on.
-    Stopping,
+    /// The VM is stopping, for this: the caller is not to go on.
+    Stopping(StopEvent),
 }
 
 /// The power state of one VM.
@@ -165,8 +165,8 @@ impl Power {
             return Err(Refused::NoSuchVcpu);
         }
         let mut guarded = self.guarded.lock_in_line();
-        if self.stopping().is_some() {
-            return Err(Refused::Stopping);
+        if let Some(event) = self.stopping() {
+            return Err(Refused::Stopping(event));
         }
         let on = self.on();
         if on.contains(target) {
@@ -250,9 +250,5 @@ impl Power {
     }
 }
 
-#[cfg(all(test, not(shuttle)))]
-mod orders;
-#[cfg(all(test, shuttle))]
-mod races;
-#[cfg(all(test, not(shuttle)))]
+#[cfg(test)]
 mod tests;

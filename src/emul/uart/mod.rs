@@ -307,5 +307,4 @@ impl Uart {
 }
 
 #[cfg(test)]
-#[path = "uart_tests.rs"]
 mod tests;

@@ -40,8 +40,6 @@ pub enum Input {
     Nobody,
     /// This VM's UART receives this byte.
     Vm(VmId, u8),
-    /// The monitor was asked for.
-    Monitor,
 }
 
 /// What stands in the terminal's current row.
@@ -255,11 +253,7 @@ impl Console {
         }
         self.command(byte, uart);
         self.settle(uart);
-        if byte == b'm' {
-            Input::Monitor
-        } else {
-            Input::Nobody
-        }
+        Input::Nobody
     }
 
     /// A key after Ctrl-\.
@@ -267,7 +261,6 @@ impl Console {
         match key {
             b'1'..=b'9' => self.focus_number(key - b'0', uart),
             b'n' => self.focus_next(uart),
-            b'm' => self.say(format_args!("bulkhead: monitor: not available yet"), uart),
             b'?' => self.help(uart),
             _ => {
                 let hint = "bulkhead: no such key: Ctrl-\\ ? lists them";
@@ -365,7 +358,7 @@ impl Console {
     }
 
     fn help(&mut self, uart: &mut impl Uart) {
-        let keys = "1-9 focus on a VM (1 is the first), n on the next, m monitor, \
+        let keys = "1-9 focus on a VM (1 is the first), n on the next, \
                     Ctrl-\\ sends Ctrl-\\, ? this help";
         self.say(format_args!("bulkhead: keys after Ctrl-\\: {keys}"), uart);
         for vm in self.vms() {

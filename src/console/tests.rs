@@ -244,7 +244,7 @@ fn help_lists_the_keys_and_the_vms() {
     assert_eq!(
         t.sent(),
         "bulkhead: keys after Ctrl-\\: 1-9 focus on a VM (1 is the first), n on the next, \
-         m monitor, Ctrl-\\ sends Ctrl-\\, ? this help\r\n\
+         Ctrl-\\ sends Ctrl-\\, ? this help\r\n\
          bulkhead: VM 1 is alpha: on, in focus\r\n\
          bulkhead: VM 2 is beta: off\r\n"
     );
@@ -267,12 +267,6 @@ fn a_vm_that_was_never_added_has_no_say() {
     t.console.started(BETA, &mut t.sent);
     t.console.stopped(BETA, &mut t.sent);
     assert_eq!(t.sent(), "");
-}
-
-#[test]
-fn the_monitor_is_asked_for_by_m() {
-    let mut t = Terminal::with(&["alpha"]);
-    assert_eq!(t.keys(b"\x1cm"), [Input::Nobody, Input::Monitor]);
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn make(
     homes.settle(vm, &pcpus)?;
     serial::add(guest);
     if manual {
-        log::warn!("vm {name}: manual-start: it waits for the monitor");
+        log::warn!("vm {name}: manual-start: nothing starts it yet");
     }
     Ok(vm)
 }

@@ -63,14 +63,32 @@ impl Line {
 
     /// The text without what would move the cursor or change the terminal: a VM that is not in focus
     /// owns its line and nothing else.
-    pub fn text(&self) -> impl Iterator<Item = u8> {
+    pub fn text(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces().filter(|piece| is_text(piece))
+    }
+
+    /// Its control sequences, its characters, and runs of bytes that are no character.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let mut escape = Escape::No;
-        let bytes = self.bytes().iter().copied();
-        bytes.filter(move |byte| escape.is_text(*byte))
+        self.bytes().chunk_by(move |byte, next| {
+            escape.advance(*byte);
+            escape != Escape::No || matches!((byte, next), (0x80.., 0x80..=0xbf))
+        })
+    }
+}
+
+/// Whether a piece of a line shows and does nothing else. C1 controls are U+0080 to U+009F; what is not UTF-8 may be taken for
+/// them as well.
+fn is_text(piece: &[u8]) -> bool {
+    match piece {
+        b"\t" => true,
+        [..=0x1f | 0x7f, ..] | [0xc2, ..=0x9f] => false,
+        _ => str::from_utf8(piece).is_ok(),
     }
 }
 
 /// Position within a control sequence (ECMA-48 5.4).
+#[derive(PartialEq)]
 enum Escape {
     No,
     /// After ESC.
@@ -82,35 +100,33 @@ enum Escape {
 }
 
 impl Escape {
-    fn is_text(&mut self, byte: u8) -> bool {
-        let (next, text) = match (&self, byte) {
-            (_, 0x1b) => (Self::Start, false),
-            (Self::No, _) => (Self::No, byte == b'\t' || byte >= b' ' && byte != 0x7f),
-            (Self::Start, b'[') => (Self::Control, false),
-            (Self::Start, b']') => (Self::String, false),
-            (Self::Start, 0x20..=0x2f) => (Self::Start, false),
-            (Self::Control, 0x20..=0x3f) => (Self::Control, false),
-            (Self::String, _) if byte != 0x07 => (Self::String, false),
-            _ => (Self::No, false),
+    fn advance(&mut self, byte: u8) {
+        *self = match (&self, byte) {
+            (_, 0x1b) => Self::Start,
+            (Self::Start, b'[') => Self::Control,
+            (Self::Start, b']') => Self::String,
+            (Self::Start, 0x20..=0x2f) => Self::Start,
+            (Self::Control, 0x20..=0x3f) => Self::Control,
+            (Self::String, _) if byte != 0x07 => Self::String,
+            _ => Self::No,
         };
-        *self = next;
-        text
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{string::String, vec::Vec};
+    use proptest::prelude::*;
+    use std::string::String;
 
-    fn line(input: &str) -> Line {
+    fn line(input: impl AsRef<[u8]>) -> Line {
         let mut line = Line::new();
-        input.bytes().for_each(|b| line.push(b));
+        input.as_ref().iter().for_each(|b| line.push(*b));
         line
     }
 
-    fn text(input: &str) -> String {
-        String::from_utf8(line(input).text().collect()).unwrap()
+    fn text(input: impl AsRef<[u8]>) -> String {
+        String::from_utf8(line(input).text().flatten().copied().collect()).unwrap()
     }
 
     #[test]
@@ -132,17 +148,47 @@ mod tests {
             ("\x1b(Bx\x1bcy", "xy"),
             ("a\x08b\x7fc\x00d\te", "abcd\te"),
             ("\x1b[31", ""),
-            ("grüß", "grüß"),
+            ("grüß \u{10ffff}", "grüß \u{10ffff}"),
+            ("\u{9b}2J\u{9d}0;title\u{9c}", "2J0;title"),
         ] {
             assert_eq!(text(input), expected, "{input:?}");
         }
     }
 
     #[test]
+    fn what_is_not_utf_8_is_no_text() {
+        for (input, expected) in [
+            (&b"a\x9b2J"[..], "a2J"),
+            (b"\xe2\x9b2J", "2J"),
+            (b"\xc2\x1b[m\x9b2J", "2J"),
+            (b"\xe0\x82\x9b2J", "2J"),
+            ("\u{e9}\x1b[m".as_bytes(), "\u{e9}"),
+            (b"\xc3\xa9\x9b2J", "2J"),
+            (b"\xe9t\xe9", "t"),
+        ] {
+            assert_eq!(text(input), expected, "{input:x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_no_control_is_text(
+            input in proptest::collection::vec(any::<u8>(), 0..=LINE_BYTES)
+        ) {
+            prop_assert!(text(input).chars().all(|c| c == '\t' || !c.is_control()));
+        }
+
+        #[test]
+        fn text_stays_whole(input in "\\PC{0,60}") {
+            prop_assert_eq!(text(&input), input);
+        }
+    }
+
+    #[test]
     fn a_full_line_starts_over() {
-        let mut full = line(&"x".repeat(LINE_BYTES));
+        let mut full = line("x".repeat(LINE_BYTES));
         assert!(full.is_full());
         full.push(b'y');
-        assert_eq!(full.text().collect::<Vec<u8>>(), b"y");
+        assert!(full.text().eq([b"y"]));
     }
 }

@@ -312,7 +312,7 @@ impl Console {
         send(b"[", uart);
         send(guest.name.as_bytes(), uart);
         send(b"] ", uart);
-        guest.line.text().for_each(|byte| send(&[byte], uart));
+        guest.line.text().for_each(|piece| send(piece, uart));
         send(b"\r\n", uart);
         guest.line.clear();
     }

@@ -47,11 +47,12 @@ impl Terminal {
     }
 
     /// What the last byte came to.
-    fn output(&mut self, vm: VmId, text: &str) -> bool {
+    fn output(&mut self, vm: VmId, text: impl AsRef<[u8]>) -> bool {
         let (console, sent) = (&mut self.console, &mut self.sent);
-        let output =
-            |_, byte| !console.output_at_once(vm, byte, sent) && console.output(vm, byte, sent);
-        text.bytes().fold(false, output)
+        let output = |_, byte: &u8| {
+            !console.output_at_once(vm, *byte, sent) && console.output(vm, *byte, sent)
+        };
+        text.as_ref().iter().fold(false, output)
     }
 
     fn print(&mut self, text: &str) {
@@ -175,6 +176,9 @@ fn another_vm_cannot_touch_the_terminal() {
         "\x1b[2J\x1b[31mred\x1b[0m\rbulkhead: vm alpha: crash\n",
     );
     assert_eq!(t.sent(), "[beta] bulkhead: vm alpha: crash\r\n");
+    t.output(BETA, "\u{9b}2J\u{9d}0;title\u{9c}\n");
+    t.output(BETA, b"\x9b2J\xc2\x1b[m\x9b2J\n");
+    assert_eq!(t.sent(), "[beta] 2J0;title\r\n[beta] 2J2J\r\n");
 }
 
 #[test]

@@ -47,8 +47,14 @@ impl Line {
     }
 
     /// Whether one more byte would make the text disappear that is there.
-    pub fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.next >= LINE_BYTES
+    }
+
+    /// Whether `byte` fits in, with those that follow it in its character.
+    pub const fn has_room_for(&self, byte: u8) -> bool {
+        let bytes = if byte < 0xc0 { 1 } else { 4 };
+        byte == b'\r' || self.next + bytes <= LINE_BYTES
     }
 
     /// What brings a terminal to where it was, from an empty row.

@@ -190,7 +190,7 @@ impl Console {
         let Some(guest) = self.guests.get_mut(vm.index()) else {
             return false;
         };
-        if byte != b'\n' && (byte == b'\r' || !guest.line.is_full()) {
+        if byte != b'\n' && guest.line.has_room_for(byte) {
             guest.line.push(byte);
         } else {
             self.flush(vm, uart);

@@ -160,6 +160,14 @@ fn a_long_line_of_another_vm_is_split_with_its_name() {
 }
 
 #[test]
+fn a_long_line_is_split_between_characters() {
+    let mut t = Terminal::with(&["alpha", "beta"]);
+    let head = "x".repeat(238);
+    t.output(BETA, std::format!("{head}ü€\n"));
+    assert_eq!(t.sent(), std::format!("[beta] {head}\r\n[beta] ü€\r\n"));
+}
+
+#[test]
 fn a_line_that_just_fits_is_one_line() {
     let mut t = Terminal::with(&["alpha", "beta"]);
     let long = "x".repeat(240);

@@ -57,10 +57,11 @@ impl Line {
         byte == b'\r' || self.next + bytes <= LINE_BYTES
     }
 
-    /// What brings a terminal to where it was, from an empty row.
-    pub fn replay(&self) -> (&[u8], &[u8]) {
+    /// What brings a terminal to where it was, from an empty row, without what it would answer once more.
+    pub fn replay(&self) -> impl Iterator<Item = &[u8]> {
         let end: &[u8] = if self.next < self.len { b"\r" } else { b"" };
-        (self.bytes(), end)
+        let pieces = self.pieces().filter(|piece| !is_request(piece));
+        pieces.chain([end])
     }
 
     fn bytes(&self) -> &[u8] {
@@ -93,6 +94,18 @@ fn is_text(piece: &[u8]) -> bool {
     }
 }
 
+/// Whether a terminal answers this piece of a line, or may: ENQ, DECID, what sets something or asks for it as its parameters say
+/// (device status and attributes, modes, reports), strings.
+fn is_request(piece: &[u8]) -> bool {
+    matches!(
+        piece,
+        [0x05]
+            | [0x1b, b'Z']
+            | [0x1b, b'[', .., b'c' | b'n'..=b'z']
+            | [0x1b, b'P' | b']' | b'_', .., 0x07 | b'\\']
+    )
+}
+
 /// Position within a control sequence (ECMA-48 5.4).
 #[derive(PartialEq)]
 enum Escape {
@@ -101,7 +114,7 @@ enum Escape {
     Start,
     /// After ESC `[`: parameters until a final byte.
     Control,
-    /// After ESC `]`: a string until BEL or the ESC of a string terminator.
+    /// After ESC and `]`, `P` or `_`: a string until BEL or the ESC of a string terminator.
     String,
 }
 
@@ -110,7 +123,7 @@ impl Escape {
         *self = match (&self, byte) {
             (_, 0x1b) => Self::Start,
             (Self::Start, b'[') => Self::Control,
-            (Self::Start, b']') => Self::String,
+            (Self::Start, b']' | b'P' | b'_') => Self::String,
             (Self::Start, 0x20..=0x2f) => Self::Start,
             (Self::Control, 0x20..=0x3f) => Self::Control,
             (Self::String, _) if byte != 0x07 => Self::String,
@@ -135,13 +148,38 @@ mod tests {
         String::from_utf8(line(input).text().flatten().copied().collect()).unwrap()
     }
 
+    fn replay(input: &str) -> String {
+        String::from_utf8(line(input).replay().flatten().copied().collect()).unwrap()
+    }
+
     #[test]
     fn a_carriage_return_starts_the_text_over() {
         assert_eq!(text("10%\r20%"), "20%");
         assert_eq!(text("100%\r"), "100%");
         assert_eq!(text("\r"), "");
-        assert_eq!(line("abc\r").replay(), (&b"abc"[..], &b"\r"[..]));
-        assert_eq!(line("abc\rx").replay(), (&b"x"[..], &b""[..]));
+        assert_eq!(replay("abc\r"), "abc\r");
+        assert_eq!(replay("abc\rx"), "x");
+    }
+
+    #[test]
+    fn nothing_is_asked_of_the_terminal_twice() {
+        for (input, expected) in [
+            ("~ # \x1b[6n", "~ # "),
+            ("\x1b[c\x1b[>0q\x1b[?u\x1b[?2026$p\x1b[14t", ""),
+            ("\x1bP+q544e\x1b\\\x1b]10;?\x07\x1bZ\x05", ""),
+            (
+                "\x1b]0;title\x07\x1b[1;32m# \x1b[0m\x1b[K",
+                "\x1b[1;32m# \x1b[0m\x1b[K",
+            ),
+            (
+                "abc\x08\x08\x1b[2C\x1b[?2004h",
+                "abc\x08\x08\x1b[2C\x1b[?2004h",
+            ),
+            ("\x1b[6", "\x1b[6"),
+            ("\x1b]0;ti", "\x1b]0;ti"),
+        ] {
+            assert_eq!(replay(input), expected, "{input:?}");
+        }
     }
 
     #[test]

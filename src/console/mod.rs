@@ -229,9 +229,7 @@ impl Console {
         }
         self.row = Row::Empty;
         if let Some(guest) = self.focus.and_then(|vm| self.guests.get(vm.index())) {
-            let (text, end) = guest.line.replay();
-            send(text, uart);
-            send(end, uart);
+            guest.line.replay().for_each(|piece| send(piece, uart));
             self.row = Row::Text;
         }
     }

@@ -110,6 +110,15 @@ fn a_prompt_survives_a_boot_log_and_is_written_again_once() {
 }
 
 #[test]
+fn what_the_terminal_is_asked_is_not_written_again() {
+    let mut t = Terminal::with(&["alpha", "beta"]);
+    t.output(ALPHA, "# \x1b[6n");
+    t.output(BETA, "one\n");
+    t.output(ALPHA, "ls");
+    assert_eq!(t.sent(), "# \x1b[6n\r\n[beta] one\r\n# ls");
+}
+
+#[test]
 fn a_prompt_comes_back_when_a_key_is_pressed_or_it_is_quiet() {
     let mut t = Terminal::with(&["alpha", "beta"]);
     assert!(!t.output(ALPHA, "alpha # "));

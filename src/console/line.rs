@@ -42,8 +42,9 @@ impl Line {
         self.next = 0;
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+    /// How many bytes it has.
+    pub const fn len(&self) -> usize {
+        self.len
     }
 
     /// Whether one more byte would make the text disappear that is there.

@@ -137,7 +137,7 @@ impl Console {
             if let Some(next) = self.next_running(vm) {
                 self.move_focus(next, uart);
             }
-        } else if !guest.line.is_empty() {
+        } else {
             self.flush(vm, uart);
         }
     }
@@ -295,14 +295,29 @@ impl Console {
     fn break_row(&mut self, uart: &mut impl Uart) {
         if self.row == Row::Text {
             send(b"\r\n", uart);
-            let focus = self.focus.and_then(|vm| self.guests.get(vm.index()));
-            let unfinished = focus.is_some_and(|guest| !guest.line.is_empty());
-            self.row = if unfinished { Row::Owed } else { Row::Empty };
+            self.owe();
         }
     }
 
-    /// Prints what a VM that is not in focus has written of its line.
+    /// In the row, which is empty, belongs what the VM in focus has of its line.
+    fn owe(&mut self) {
+        self.row = match self.focus.map_or(0, |vm| self.unfinished(vm)) {
+            0 => Row::Empty,
+            _ => Row::Owed,
+        };
+    }
+
+    /// How many bytes a VM's unfinished line has.
+    fn unfinished(&self, vm: VmId) -> usize {
+        let guest = self.guests.get(vm.index());
+        guest.map_or(0, |guest| guest.line.len())
+    }
+
+    /// Prints what a VM that is not in focus has written of its line, if it has.
     fn flush(&mut self, vm: VmId, uart: &mut impl Uart) {
+        if self.unfinished(vm) == 0 {
+            return;
+        }
         self.break_row(uart);
         let Some(guest) = self.guests.get_mut(vm.index()) else {
             return;
@@ -329,9 +344,7 @@ impl Console {
             self.say(format_args!("bulkhead: focus {}", self.name(vm)), uart);
         }
         self.focus = Some(vm);
-        let guest = self.guests.get(vm.index());
-        let unfinished = guest.is_some_and(|guest| !guest.line.is_empty());
-        self.row = if unfinished { Row::Owed } else { Row::Empty };
+        self.owe();
         self.settle(uart);
     }
 

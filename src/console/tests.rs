@@ -159,6 +159,14 @@ fn after_a_redrawn_row_only_the_last_drawing_is_restored() {
 }
 
 #[test]
+fn an_empty_line_of_another_vm_is_not_shown() {
+    let mut t = Terminal::with(&["alpha", "beta"]);
+    t.output(ALPHA, "alpha # ");
+    assert!(!t.output(BETA, "\r\n\n"));
+    assert_eq!(t.sent(), "alpha # ");
+}
+
+#[test]
 fn a_long_line_of_another_vm_is_split_with_its_name() {
     let mut t = Terminal::with(&["alpha", "beta"]);
     let long = "x".repeat(250);

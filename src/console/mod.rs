@@ -7,6 +7,9 @@
 //! one boots, so there it waits until the VM in focus goes on, a key is pressed, or
 //! [`Console::settle`] is called. A prompt is thus never repeated between lines of a boot log.
 //!
+//! The line is slow, and what is written again takes it from everybody. So the lines between pay for
+//! that, byte for byte; where they are too short for it, the VM in focus goes on in a fresh row.
+//!
 //! Everything here is state alone; the caller owns the serial port, and a lock around both.
 
 mod line;
@@ -15,11 +18,15 @@ mod ring;
 use crate::types::{MAX_VMS, VmId};
 use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
-use line::Line;
+use line::{LINE_BYTES, Line};
 use ring::Ring;
 
 /// Names are cut to this many bytes.
 const NAME_BYTES: usize = 32;
+
+/// The most that [`Console::debt`] comes to. Ordinary output does not get near it: lines are much alike in length, and few are broken
+/// off more than once.
+const CREDIT: usize = 8 * LINE_BYTES;
 
 /// Ctrl-\, which starts a command.
 const ESCAPE: u8 = 0x1c;
@@ -77,6 +84,8 @@ pub struct Console {
     guests: ArrayVec<&'static mut Guest, MAX_VMS>,
     focus: Option<VmId>,
     row: Row,
+    /// How many bytes of the VM in focus were written again without a line that paid for them.
+    debt: usize,
     /// The last key was Ctrl-\.
     escaped: bool,
     log: Ring,
@@ -95,6 +104,7 @@ impl Console {
             guests: ArrayVec::new_const(),
             focus: None,
             row: Row::Empty,
+            debt: 0,
             escaped: false,
             log: Ring::new(&mut []),
         }
@@ -153,7 +163,7 @@ impl Console {
         if self.focus != Some(vm) {
             return self.output_aside(vm, byte, uart);
         }
-        self.settle(uart);
+        self.settle_on_credit(uart);
         uart.put(byte);
         self.keep(vm, byte);
         false
@@ -205,7 +215,7 @@ impl Console {
     /// begins a further line.
     pub fn print(&mut self, text: fmt::Arguments, uart: &mut impl Uart) {
         self.say(text, uart);
-        self.settle(uart);
+        self.settle_on_credit(uart);
     }
 
     /// As [`Self::print`], with more to follow.
@@ -214,11 +224,14 @@ impl Console {
         let mut lines = Lines {
             uart,
             log: &mut self.log,
+            sent: 0,
         };
         // Neither the port nor the ring can fail; an error could come from a Display alone, and then
         // the line is short.
         let _ = lines.write_fmt(text);
         let _ = lines.write_char('\n');
+        let sent = lines.sent;
+        self.pay(sent);
     }
 
     /// Writes the unfinished line of the VM in focus again if lines of others came between. To be
@@ -234,9 +247,23 @@ impl Console {
         }
     }
 
+    /// The same where a VM brings it about as often as it likes.
+    fn settle_on_credit(&mut self, uart: &mut impl Uart) {
+        let debt = self.debt + self.focus.map_or(0, |vm| self.unfinished(vm));
+        if self.row == Row::Owed && debt <= CREDIT {
+            self.debt = debt;
+            self.settle(uart);
+        }
+    }
+
+    /// A line of so many bytes comes between.
+    fn pay(&mut self, bytes: usize) {
+        self.debt = self.debt.saturating_sub(bytes);
+    }
+
     /// A byte arrives on the serial line.
     pub fn input(&mut self, byte: u8, uart: &mut impl Uart) -> Input {
-        self.settle(uart);
+        self.settle_on_credit(uart);
         if !self.escaped {
             self.escaped = byte == ESCAPE;
             return if self.escaped {
@@ -315,9 +342,11 @@ impl Console {
 
     /// Prints what a VM that is not in focus has written of its line, if it has.
     fn flush(&mut self, vm: VmId, uart: &mut impl Uart) {
-        if self.unfinished(vm) == 0 {
+        let bytes = self.unfinished(vm);
+        if bytes == 0 {
             return;
         }
+        self.pay(bytes);
         self.break_row(uart);
         let Some(guest) = self.guests.get_mut(vm.index()) else {
             return;
@@ -387,6 +416,7 @@ impl Console {
 struct Lines<'a, U> {
     uart: &'a mut U,
     log: &'a mut Ring,
+    sent: usize,
 }
 
 impl<U: Uart> fmt::Write for Lines<'_, U> {
@@ -396,6 +426,7 @@ impl<U: Uart> fmt::Write for Lines<'_, U> {
             let text: &[u8] = if byte == b'\n' { b"\r\n" } else { &[byte] };
             send(text, self.uart);
         }
+        self.sent += text.len();
         Ok(())
     }
 }

@@ -137,6 +137,59 @@ fn a_prompt_comes_back_when_a_key_is_pressed_or_it_is_quiet() {
 }
 
 #[test]
+fn short_lines_of_another_vm_have_little_written_again() {
+    let mut t = Terminal::with(&["alpha", "beta"]);
+    t.output(ALPHA, "a".repeat(200));
+    t.sent();
+    for _ in 0..1000 {
+        t.output(BETA, "x\n");
+        t.output(ALPHA, "a");
+    }
+    let shown = "a\r\n[beta] x\r\n".len() * 1000;
+    let sent = t.sent().len();
+    assert!(sent <= shown + CREDIT + "x".len() * 1000, "{sent} bytes");
+}
+
+/// Until nothing may be written again any more.
+fn spend_credit(t: &mut Terminal, line: &str) {
+    while t.console.debt + line.len() <= CREDIT {
+        t.output(ALPHA, line);
+        t.output(BETA, "x\n");
+        t.output(ALPHA, "\n");
+    }
+    t.sent();
+}
+
+#[test]
+fn where_nothing_pays_for_it_the_vm_in_focus_goes_on_in_a_fresh_row() {
+    let mut t = Terminal::with(&["alpha", "beta"]);
+    let line = "a".repeat(200);
+    spend_credit(&mut t, &line);
+    t.output(ALPHA, &line);
+    assert!(t.output(BETA, "x\n"), "it may come when there is quiet");
+    t.keys(b"k");
+    t.output(ALPHA, "b");
+    t.print("bulkhead: x");
+    assert_eq!(
+        t.sent(),
+        std::format!("{line}\r\n[beta] x\r\nb\r\nbulkhead: x\r\n")
+    );
+    t.console.settle(&mut t.sent);
+    assert_eq!(t.sent(), line + "b");
+}
+
+#[test]
+fn a_long_line_pays_for_what_is_written_again() {
+    let mut t = Terminal::with(&["alpha", "beta"]);
+    spend_credit(&mut t, &"a".repeat(200));
+    t.output(ALPHA, "alpha # ");
+    t.output(BETA, "x".repeat(100) + "\n");
+    t.sent();
+    t.output(ALPHA, "l");
+    assert_eq!(t.sent(), "alpha # l");
+}
+
+#[test]
 fn a_line_of_the_hypervisor_begins_at_column_0_and_the_prompt_returns() {
     let mut t = Terminal::with(&["alpha", "beta"]);
     t.output(ALPHA, "alpha # ");
@@ -433,5 +486,68 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+/// A VM and what it writes at once: mostly what makes others write again, and what has to be.
+fn piece() -> impl Strategy<Value = (u8, Vec<u8>)> {
+    let some = proptest::collection::vec(any::<u8>(), 0..20);
+    let long = (0u8..3, 1usize..250).prop_map(|(vm, count)| (vm, b"x".repeat(count)));
+    prop_oneof![
+        8 => (1u8..3, Just(b"x\n".to_vec())),
+        8 => (Just(0), Just(b"x".to_vec())),
+        1 => (0u8..3, Just(b"\n".to_vec())),
+        1 => (0u8..3, some),
+        1 => long,
+    ]
+}
+
+proptest! {
+    /// What others write is at most sent, with a name and two ends of lines each, and once more to pay for what the VM in focus has
+    /// written again, which may take a carriage return: some eight bytes for one, with names of five letters.
+    #[test]
+    fn a_byte_takes_a_line_at_most_and_all_bytes_a_few_times_as_much(
+        pieces in proptest::collection::vec(piece(), 0..400)
+    ) {
+        const NAME_AND_ENDS: usize = "\r\n[gamma] \r\n".len();
+        let mut t = Terminal::with(&["alpha", "beta", "gamma"]);
+        let (mut of_alpha, mut of_others, mut lines) = (0, 0, 0);
+        let bytes = |(vm, piece): (u8, Vec<u8>)| piece.into_iter().map(move |byte| (vm, byte));
+        for (vm, byte) in pieces.into_iter().flat_map(bytes) {
+            let before = t.sent.len();
+            t.output(VmId::new(vm), [byte]);
+            prop_assert!(t.sent.len() - before <= LINE_BYTES + NAME_AND_ENDS);
+            let written = if vm == 0 { &mut of_alpha } else { &mut of_others };
+            *written += 1;
+            lines += usize::from(vm != 0 && (byte == b'\n' || of_others % 200 == 0));
+        }
+        let most = of_alpha + 2 * of_others + lines * (NAME_AND_ENDS + 1);
+        prop_assert!(t.sent.len() <= most + CREDIT, "{} bytes, at most {most}", t.sent.len());
+    }
+
+    #[test]
+    fn lines_of_others_come_whole_and_nothing_of_the_focus_is_lost(
+        steps in proptest::collection::vec(("[A-Z \r\n]{0,40}", "[a-z]{0,60}\n?", 0..4), 0..100)
+    ) {
+        let mut t = Terminal::with(&["alpha", "beta"]);
+        let (mut all_of_alpha, mut all_of_beta) = (String::new(), String::new());
+        for (alpha, beta, more) in steps {
+            t.output(ALPHA, &alpha);
+            t.output(BETA, &beta);
+            match more {
+                0 => t.console.settle(&mut t.sent),
+                1 => t.print("bulkhead: x"),
+                _ => {}
+            }
+            all_of_alpha += &alpha;
+            all_of_beta += &beta;
+        }
+        t.output(BETA, "\n");
+        let sent = t.sent();
+        let lines = sent.lines().filter_map(|line| line.strip_prefix("[beta] "));
+        let written = all_of_beta.lines().flat_map(|line| line.as_bytes().chunks(LINE_BYTES));
+        prop_assert!(lines.map(str::as_bytes).eq(written));
+        let mut rest = sent.chars();
+        prop_assert!(all_of_alpha.chars().all(|c| rest.any(|other| other == c)));
     }
 }

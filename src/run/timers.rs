@@ -5,7 +5,7 @@ use super::{irq, serial};
 use crate::{
     arch::el1,
     spec::machine::RTC_INTID,
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicU64, Ordering},
     types::{VcpuId, VcpuSet},
     vm::{Vcpu, Vm},
 };
@@ -18,6 +18,9 @@ const ENABLE: u64 = 1;
 const ISTATUS: u64 = 1 << 2;
 /// What the virtual timer's line depends on: ENABLE, IMASK, ISTATUS.
 const CNTV_LINE: u64 = 0b111;
+
+/// Counter value at which there will have been no line out of focus for a tenth of a second, of no vCPU.
+static QUIET_AT: AtomicU64 = AtomicU64::new(0);
 
 /// Seconds of the board's counter: the time base of RTCs.
 pub fn seconds() -> u64 {
@@ -43,7 +46,10 @@ pub fn update(vcpu: &mut Vcpu) {
     };
     if vcpu.settle_at.is_some_and(|at| at <= now) {
         vcpu.settle_at = None;
-        serial::settle();
+        // The vCPU that has printed since settles it. So the line in focus comes back ten times a second at most.
+        if QUIET_AT.load(Ordering::Relaxed) <= now {
+            serial::settle();
+        }
     }
     let deadlines = [timer, rtc, vcpu.settle_at];
     match deadlines.into_iter().flatten().min() {
@@ -82,9 +88,10 @@ fn update_rtc(vcpu: &mut Vcpu) -> Option<u64> {
     deadline.map(|seconds| seconds.saturating_mul(frequency()))
 }
 
-/// The VM in focus gets its unfinished line back as soon as this vCPU has printed nothing for a tenth of a second.
+/// The VM in focus gets its unfinished line back as soon as this vCPU, and every other, has printed nothing for a tenth of a second.
 pub fn settle_soon(vcpu: &mut Vcpu) {
     let at = el1::counter().saturating_add(frequency() / 10);
+    QUIET_AT.store(at, Ordering::Relaxed);
     if vcpu.settle_at.replace(at).is_none() {
         update(vcpu);
     }

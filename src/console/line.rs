@@ -33,8 +33,8 @@ impl Line {
         if let Some(slot) = self.bytes.get_mut(at) {
             *slot = byte;
         }
-        self.next = at + 1;
-        self.len = self.next;
+        self.len = at + 1;
+        self.next = self.len;
     }
 
     pub fn clear(&mut self) {

@@ -67,7 +67,7 @@ pub struct Secondary {
 }
 
 impl Secondary {
-    /// A record for board CPU number `pcpu`, which has affinity `mpidr`, with the translation regime of the CPU that
+    /// A record for pCPU number `pcpu`, which has affinity `mpidr`, with the translation regime of the CPU that
     /// calls this and the stack that ends at `stack_top`.
     pub fn new(pcpu: u64, mpidr: Mpidr, stack_top: Pa) -> Self {
         Self {

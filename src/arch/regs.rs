@@ -70,7 +70,7 @@ pub fn current_el() -> u64 {
     CurrentEL.read(CurrentEL::EL)
 }
 
-/// This board CPU's affinity.
+/// This pCPU's affinity.
 pub fn mpidr() -> crate::types::Mpidr {
     crate::types::Mpidr::from_register(MPIDR_EL1.get())
 }

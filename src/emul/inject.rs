@@ -18,7 +18,7 @@ pub struct Interrupted {
     pub sctlr: u64,
 }
 
-/// The parts of PSTATE that exist on a board CPU, from its own ID registers: an exception entry
+/// The parts of PSTATE that exist on a pCPU, from its own ID registers: an exception entry
 /// writes them whether or not the guest has been told of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PstateFields {

@@ -32,7 +32,7 @@ const _: () = assert!(size_of::<Records>() as u64 == machine::PV_TIME.size);
 
 impl Records {
     /// Another `nanoseconds` went by in which `vcpu` wanted to run and did not. Never as long as it has
-    /// its board CPU for itself.
+    /// its pCPU for itself.
     pub fn add(&self, vcpu: VcpuId, nanoseconds: u64) {
         if let Some(record) = self.0.get(vcpu.index()) {
             let stolen = u64::from_le(record.stolen.load(Ordering::Relaxed));

@@ -59,7 +59,7 @@ pub fn access(
         (sysreg::CNTP_CVAL_EL0, _) => Ok(Outcome::Timer(timer::Register::CompareValue)),
         (sysreg::CNTP_TVAL_EL0, _) => Ok(Outcome::Timer(timer::Register::TimerValue)),
         (sysreg::REVIDR_EL1 | sysreg::AIDR_EL1, Op::Read) => Ok(Outcome::Value(raw(register))),
-        // HCR_EL2.TACR: the controls of the board CPU are not the guest's. Software of every kind
+        // HCR_EL2.TACR: the controls of the pCPU are not the guest's. Software of every kind
         // sets bits in here without asking, so it reads as zero rather than being UNDEFINED.
         (sysreg::ACTLR_EL1, _) => Ok(raz_wi(op)),
         // MDCR_EL2.TDOSA: the OS lock is open and stays so, power-down being the hypervisor's.

@@ -1,7 +1,7 @@
 //! The EL1 physical timer of a vCPU (Arm ARM D12.2): CNTP_CTL, CNTP_CVAL and CNTP_TVAL.
 //!
 //! The virtual timer is the guest's own; this one is emulated because EL2 has only one physical timer
-//! per board CPU to keep time with. Time is the physical counter, which guests read natively: every
+//! per pCPU to keep time with. Time is the physical counter, which guests read natively: every
 //! function that depends on it is told its value.
 
 /// Which register of the timer.

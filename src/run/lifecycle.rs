@@ -38,7 +38,7 @@ enum Memory {
     Kept,
 }
 
-/// Starts a VM whose vCPUs are all parked, from its pristine images. Called by the board CPU of its vCPU 0.
+/// Starts a VM whose vCPUs are all parked, from its pristine images. Called by the pCPU of its vCPU 0.
 pub fn start(vm: &Vm) {
     start_with(vm, Memory::Cleared);
 }

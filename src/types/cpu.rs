@@ -1,8 +1,8 @@
-//! Who is who: VMs, vCPUs, board CPUs and their affinities.
+//! Who is who: VMs, vCPUs, pCPUs and their affinities.
 
 use core::fmt;
 
-/// The most board CPUs that are used; further ones are named and left alone.
+/// The most pCPUs that are used; further ones are named and left alone.
 pub const MAX_PCPUS: usize = 64;
 /// The most vCPUs of one VM.
 pub const MAX_VCPUS: usize = 32;

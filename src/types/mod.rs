@@ -1,7 +1,7 @@
 //! Types that carry meaning: one newtype per kind of number.
 //!
 //! A guest address cannot be passed where a physical one is wanted, a vCPU index cannot be taken for
-//! a board CPU, and what a guest claims stays a claim until somebody checked it. This module imports
+//! a pCPU, and what a guest claims stays a claim until somebody checked it. This module imports
 //! nothing; everything else may import it.
 
 mod access;

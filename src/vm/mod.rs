@@ -55,7 +55,7 @@ pub struct Vm {
     pub rtc: Mutex<Rtc>,
     /// Its alarm is another one since the vCPU that looks after it did so.
     pub alarm_is_set: AtomicBool,
-    /// The board CPU of each vCPU.
+    /// The pCPU of each vCPU.
     pub homes: ArrayVec<SgiTarget, MAX_VCPUS>,
 }
 
@@ -97,13 +97,13 @@ impl Vm {
     }
 }
 
-/// What one vCPU has for itself; only the board CPU that runs it touches it.
+/// What one vCPU has for itself; only the pCPU that runs it touches it.
 pub struct Vcpu {
     /// Which one.
     pub id: VcpuId,
     /// Of which VM.
     pub vm: &'static Vm,
-    /// What its board CPU wants to be done at exits.
+    /// What its pCPU wants to be done at exits.
     pub hardening: Hardening,
     /// Image of the list registers.
     pub list_regs: ListRegs,

@@ -135,7 +135,7 @@ const AARCH64: &[(SysReg, &[Field])] = &[
     // SVE [35:32]: CPTR_EL2 traps it; its state is not switched.
     // SEL2 [39:36], RME [55:52]: no secure and no realm world.
     // MPAM [43:40]: partitions of the board's caches are not the guest's to choose.
-    // AMU [47:44]: counters of the board CPU tell of other VMs.
+    // AMU [47:44]: counters of the pCPU tell of other VMs.
     // CSV2 2 and 3 add SCXTNUM_ELx, which HCR_EL2.EnSCXT = 0 traps; the promise of 1 stays true.
     (
         sysreg::ID_AA64PFR0_EL1,

@@ -47,7 +47,7 @@ use crate::types::{VcpuId, VcpuSet};
 pub struct ListRegs {
     /// `ICH_LR<n>_EL2` as last read or written.
     pub lr: [u64; MAX_LRS],
-    /// How many the board CPU has.
+    /// How many the pCPU has.
     pub count: usize,
     /// Those below hold what [`Vgic::fill`] handed over; they are to be read before the next fold.
     pub used: usize,
@@ -64,12 +64,12 @@ pub struct ListRegs {
     pub eoi_count: u8,
     /// ICH_HCR_EL2, to be written after [`Vgic::fill`].
     pub hcr: u64,
-    /// Physical INTIDs to be deactivated on this board CPU; the caller empties it.
+    /// Physical INTIDs to be deactivated on this pCPU; the caller empties it.
     pub release: ArrayVec<u16, MAX_LINKS>,
 }
 
 impl ListRegs {
-    /// Empty list registers, of a board CPU that has `count` of them. To be filled, and all of them
+    /// Empty list registers, of a pCPU that has `count` of them. To be filled, and all of them
     /// written, before the vCPU first runs. Others that the vCPU had before count as lost: what they
     /// held is at the distributor again, as [`Vgic::fill`] had found it.
     pub const fn new(count: usize) -> Self {
@@ -89,7 +89,7 @@ impl ListRegs {
         lrs
     }
 
-    /// As [`ListRegs::new`], on the same board CPU, whose list registers are empty already.
+    /// As [`ListRegs::new`], on the same pCPU, whose list registers are empty already.
     pub fn renew(&mut self) {
         let stale = self.stale.max(self.used);
         self.lr.iter_mut().take(stale).for_each(|lr| *lr = 0);

@@ -14,7 +14,7 @@ const HW: u64 = 1 << 61;
 const GROUP1: u64 = 1 << 60;
 const EOI: u64 = 1 << 41;
 
-/// One board CPU.
+/// One pCPU.
 pub struct Interface {
     /// What EL2 keeps of the registers.
     pub lrs: ListRegs,
@@ -118,7 +118,7 @@ impl Interface {
     }
 }
 
-/// A VM on as many board CPUs.
+/// A VM on as many pCPUs.
 pub struct Machine {
     version: GicVersion,
     pub gic: Vgic,

@@ -130,7 +130,7 @@ pub struct Workarounds {
 pub enum Mitigation {
     /// Vulnerable or unknown, and the call is not there.
     Unknown,
-    /// Vulnerable, and the call mitigates: [`Outcome::Mitigate`].
+    /// Vulnerable, and the call mitigates: [`Answer::Mitigate`].
     Callable,
     /// Not vulnerable; the call may be made and does nothing.
     NotRequired,
@@ -171,7 +171,7 @@ pub enum Depth {
 /// rely on x1-x17 being kept (DEN0028, register use), and must for all above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Outcome {
+pub enum Answer {
     /// x0 takes the value; errors are sign-extended already.
     Return(u64),
     /// x0 and x1 take the words, zero-extended.
@@ -196,10 +196,10 @@ pub enum Outcome {
     Mitigate(Workaround),
 }
 
-impl Outcome {
+impl Answer {
     /// x0 takes 0.
     pub const SUCCESS: Self = Self::Return(0);
 }
 
 // Two registers carry it, so it is returned without a round trip through memory.
-const _: () = assert!(size_of::<Outcome>() <= 16);
+const _: () = assert!(size_of::<Answer>() <= 16);

@@ -22,7 +22,7 @@ pub struct Undefined;
 
 /// What an access comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Effect {
     /// A read of this value.
     Value(u64),
     /// A write without effect.
@@ -47,27 +47,27 @@ pub fn access(
     op: Op,
     view: &View,
     raw: impl Fn(SysReg) -> u64,
-) -> Result<Outcome, Undefined> {
+) -> Result<Effect, Undefined> {
     match (register, op) {
         (sysreg::ICC_SGI1R_EL1, Op::Write(value)) => sgi(SgiRegister::Sgi1r, value, view),
         (sysreg::ICC_SGI0R_EL1, Op::Write(value)) => sgi(SgiRegister::Sgi0r, value, view),
         (sysreg::ICC_ASGI1R_EL1, Op::Write(value)) => sgi(SgiRegister::Asgi1r, value, view),
         (sysreg::ICC_DIR_EL1, Op::Write(value)) if view.gicv3 => {
-            Ok(Outcome::Deactivate(value as u32 & INTID))
+            Ok(Effect::Deactivate(value as u32 & INTID))
         }
-        (sysreg::CNTP_CTL_EL0, _) => Ok(Outcome::Timer(timer::Register::Control)),
-        (sysreg::CNTP_CVAL_EL0, _) => Ok(Outcome::Timer(timer::Register::CompareValue)),
-        (sysreg::CNTP_TVAL_EL0, _) => Ok(Outcome::Timer(timer::Register::TimerValue)),
-        (sysreg::REVIDR_EL1 | sysreg::AIDR_EL1, Op::Read) => Ok(Outcome::Value(raw(register))),
+        (sysreg::CNTP_CTL_EL0, _) => Ok(Effect::Timer(timer::Register::Control)),
+        (sysreg::CNTP_CVAL_EL0, _) => Ok(Effect::Timer(timer::Register::CompareValue)),
+        (sysreg::CNTP_TVAL_EL0, _) => Ok(Effect::Timer(timer::Register::TimerValue)),
+        (sysreg::REVIDR_EL1 | sysreg::AIDR_EL1, Op::Read) => Ok(Effect::Value(raw(register))),
         // HCR_EL2.TACR: the controls of the pCPU are not the guest's. Software of every kind
         // sets bits in here without asking, so it reads as zero rather than being UNDEFINED.
         (sysreg::ACTLR_EL1, _) => Ok(raz_wi(op)),
         // MDCR_EL2.TDOSA: the OS lock is open and stays so, power-down being the hypervisor's.
-        (sysreg::OSLAR_EL1, Op::Write(_)) => Ok(Outcome::Ignored),
-        (sysreg::OSLSR_EL1, Op::Read) => Ok(Outcome::Value(OSLSR_UNLOCKED)),
+        (sysreg::OSLAR_EL1, Op::Write(_)) => Ok(Effect::Ignored),
+        (sysreg::OSLSR_EL1, Op::Read) => Ok(Effect::Value(OSLSR_UNLOCKED)),
         (sysreg::OSDLR_EL1 | sysreg::DBGPRCR_EL1, _) => Ok(raz_wi(op)),
         (register, Op::Read) if id_registers::is_id_register(register) => {
-            Ok(Outcome::Value(id_registers::read(register, view, raw)))
+            Ok(Effect::Value(id_registers::read(register, view, raw)))
         }
         _ => Err(Undefined),
     }
@@ -80,18 +80,18 @@ const INTID: u32 = 0xff_ffff;
 const OSLSR_UNLOCKED: u64 = 1 << 3;
 
 /// With a GICv2 the CPU has no GIC system registers, whatever the board's CPU has.
-fn sgi(register: SgiRegister, value: u64, view: &View) -> Result<Outcome, Undefined> {
+fn sgi(register: SgiRegister, value: u64, view: &View) -> Result<Effect, Undefined> {
     if view.gicv3 {
-        Ok(Outcome::Sgi { register, value })
+        Ok(Effect::Sgi { register, value })
     } else {
         Err(Undefined)
     }
 }
 
-const fn raz_wi(op: Op) -> Outcome {
+const fn raz_wi(op: Op) -> Effect {
     match op {
-        Op::Read => Outcome::Value(0),
-        Op::Write(_) => Outcome::Ignored,
+        Op::Read => Effect::Value(0),
+        Op::Write(_) => Effect::Ignored,
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
             for op in [Op::Read, Op::Write(5)] {
                 assert_eq!(
                     access(SysReg::new(3, 3, 14, 2, op2), op, &V2, ones),
-                    Ok(Outcome::Timer(register))
+                    Ok(Effect::Timer(register))
                 );
             }
         }
@@ -140,7 +140,7 @@ mod tests {
             let value = 0x0300_0000_0000_000f;
             assert_eq!(
                 access(icc, Op::Write(value), &V3, ones),
-                Ok(Outcome::Sgi { register, value })
+                Ok(Effect::Sgi { register, value })
             );
             assert_eq!(access(icc, Op::Read, &V3, ones), Err(Undefined));
             assert_eq!(access(icc, Op::Write(value), &V2, ones), Err(Undefined));
@@ -155,7 +155,7 @@ mod tests {
                 assert_eq!(access(id, Op::Write(0), &V3, ones), Err(Undefined));
                 assert!(matches!(
                     access(id, Op::Read, &V3, ones),
-                    Ok(Outcome::Value(_))
+                    Ok(Effect::Value(_))
                 ));
             }
         }
@@ -164,10 +164,10 @@ mod tests {
     #[test]
     fn the_auxiliary_control_register_is_empty() {
         let actlr = SysReg::new(3, 0, 1, 0, 1);
-        assert_eq!(access(actlr, Op::Read, &V3, ones), Ok(Outcome::Value(0)));
+        assert_eq!(access(actlr, Op::Read, &V3, ones), Ok(Effect::Value(0)));
         assert_eq!(
             access(actlr, Op::Write(u64::MAX), &V3, ones),
-            Ok(Outcome::Ignored)
+            Ok(Effect::Ignored)
         );
     }
 
@@ -175,9 +175,9 @@ mod tests {
     fn the_os_lock_is_open() {
         let oslar = SysReg::new(2, 0, 1, 0, 4);
         let oslsr = SysReg::new(2, 0, 1, 1, 4);
-        assert_eq!(access(oslar, Op::Write(1), &V3, ones), Ok(Outcome::Ignored));
+        assert_eq!(access(oslar, Op::Write(1), &V3, ones), Ok(Effect::Ignored));
         assert_eq!(access(oslar, Op::Read, &V3, ones), Err(Undefined));
-        assert_eq!(access(oslsr, Op::Read, &V3, ones), Ok(Outcome::Value(8)));
+        assert_eq!(access(oslsr, Op::Read, &V3, ones), Ok(Effect::Value(8)));
         assert_eq!(access(oslsr, Op::Write(0), &V3, ones), Err(Undefined));
     }
 
@@ -215,10 +215,10 @@ mod tests {
             let view = View { gicv3, pa_range: 5 };
             let register = SysReg::from_iss(iss);
             let read = access(register, Op::Read, &view, |_| raw);
-            let writes = matches!(read, Ok(Outcome::Ignored | Outcome::Sgi { .. }));
+            let writes = matches!(read, Ok(Effect::Ignored | Effect::Sgi { .. }));
             prop_assert!(!writes);
             let write = access(register, Op::Write(value), &view, |_| raw);
-            prop_assert!(!matches!(write, Ok(Outcome::Value(_))));
+            prop_assert!(!matches!(write, Ok(Effect::Value(_))));
         }
     }
 }

@@ -170,9 +170,9 @@ fn uart_at_once(vm: &Vm, regs: &GuestRegs, abort: DataAbort, offset: u64) -> Opt
         return None;
     }
     if !abort.is_write() {
-        return vm.uart.try_lock_in_line()?.peek(offset).map(u64::from);
+        return vm.uart.try_lock_inline()?.peek(offset).map(u64::from);
     }
-    if offset != 0 || !vm.uart.try_lock_in_line()?.is_sending() {
+    if offset != 0 || !vm.uart.try_lock_inline()?.is_sending() {
         return None;
     }
     let byte = regs.get(abort.register()) as u8;

@@ -7,7 +7,7 @@ use crate::{
         guest::{Exit, GuestRegs},
     },
     emul::{
-        firmware::{Caller, Outcome},
+        firmware::{Answer, Caller},
         smccc, trng,
     },
     types::VcpuSet,
@@ -21,38 +21,38 @@ pub fn call(vcpu: &mut Vcpu, regs: &mut GuestRegs, imm: u16) -> Exit {
         big_endian: el1::is_big_endian(),
     };
     match smccc::call(&vcpu.vm.firmware, caller, imm, &regs.arguments()) {
-        Outcome::Return(x0) => regs.set_result(x0),
-        Outcome::ReturnTwo(words) => regs.set_results(&words.map(u64::from)),
-        Outcome::ReturnFour(words) => regs.set_results(&words.map(u64::from)),
-        Outcome::TurnedOn(target) => {
+        Answer::Return(x0) => regs.set_result(x0),
+        Answer::ReturnTwo(words) => regs.set_results(&words.map(u64::from)),
+        Answer::ReturnFour(words) => regs.set_results(&words.map(u64::from)),
+        Answer::TurnedOn(target) => {
             regs.set_result(SUCCESS);
             vcpu.vm.kick(VcpuSet::one(target));
         }
-        Outcome::Suspend(depth) => {
+        Answer::Suspend(depth) => {
             regs.set_result(SUCCESS);
             return suspend::suspend(vcpu, regs, depth);
         }
         // Should the vCPU ever come back by mistake, its caller reads a failure.
-        Outcome::Off => {
+        Answer::Off => {
             regs.set_result(INTERNAL_FAILURE);
             return Exit::Park;
         }
-        Outcome::Freeze => {
+        Answer::Freeze => {
             regs.set_result(INTERNAL_FAILURE);
             vcpu.frozen = true;
             return Exit::Park;
         }
-        Outcome::Stop(_) => {
+        Answer::Stop(_) => {
             regs.set_result(INTERNAL_FAILURE);
             vcpu.vm.kick(vcpu.vm.firmware.power.all().without(vcpu.id));
             return Exit::Park;
         }
-        Outcome::Entropy(request) => match entropy::draw(request.words()) {
+        Answer::Entropy(request) => match entropy::draw(request.words()) {
             Some(words) => regs.set_results(&request.results(&words)),
             None => regs.set_result(trng::Error::NoEntropy.x0()),
         },
         // Only what is called for reaches the board's firmware, no register of the guest's.
-        Outcome::Mitigate(workaround) => {
+        Answer::Mitigate(workaround) => {
             if let Some(firmware) = machine::try_get().and_then(|board| board.smccc) {
                 firmware.mitigate(workaround.call());
             }

@@ -133,7 +133,7 @@ pub fn set_timer_lines(vcpu: &mut Vcpu, physical: bool) {
     if physical {
         set_line(vcpu, PHYSICAL_TIMER_INTID, true);
     }
-    let mut vgic = vcpu.vm.vgic.lock_in_line();
+    let mut vgic = vcpu.vm.vgic.lock_inline();
     let mut kick = sample(vcpu, &mut vgic);
     if !physical {
         kick = kick.union(vgic.set_line(PHYSICAL_TIMER_INTID, vcpu.id, false));
@@ -157,7 +157,7 @@ fn sample(vcpu: &Vcpu, vgic: &mut Vgic) -> VcpuSet {
 #[inline(always)]
 fn set_own_line(vcpu: &mut Vcpu, intid: u32, level: bool) {
     let empty = vcpu.vm.gic.empty_lists();
-    let mut vgic = vcpu.vm.vgic.lock_in_line();
+    let mut vgic = vcpu.vm.vgic.lock_inline();
     let delivery = vgic.set_own_line(vcpu.id, intid, level, &mut vcpu.list_regs, empty);
     deliver(vcpu, vgic, delivery);
 }
@@ -177,7 +177,7 @@ pub fn request_sgi(vcpu: &mut Vcpu, register: SgiRegister, request: SgiRequest) 
 #[inline(always)]
 fn request_own_sgi(vcpu: &mut Vcpu, intid: u32) {
     let empty = vcpu.vm.gic.empty_lists();
-    let mut vgic = vcpu.vm.vgic.lock_in_line();
+    let mut vgic = vcpu.vm.vgic.lock_inline();
     let delivery = vgic.request_own_sgi(vcpu.id, intid, &mut vcpu.list_regs, empty);
     deliver(vcpu, vgic, delivery);
 }
@@ -199,7 +199,7 @@ fn deliver(vcpu: &mut Vcpu, vgic: MutexGuard<Vgic>, delivery: Delivery) {
 /// An access of the guest to its interrupt controller's state; what a read reads.
 #[inline(always)]
 pub fn access(vcpu: &mut Vcpu, state: State, op: Op) -> u64 {
-    let mut vgic = vcpu.vm.vgic.lock_in_line();
+    let mut vgic = vcpu.vm.vgic.lock_inline();
     let folded = match state.is_volatile() {
         true => fold(vcpu, &mut vgic),
         false => VcpuSet::EMPTY,
@@ -236,7 +236,7 @@ pub fn begin(vcpu: &mut Vcpu) {
     let vm = vcpu.vm;
     vm.gic.reset_virtual_interface();
     vcpu.list_regs.renew();
-    let kick = vm.vgic.lock_in_line().fill(vcpu.id, &mut vcpu.list_regs);
+    let kick = vm.vgic.lock_inline().fill(vcpu.id, &mut vcpu.list_regs);
     store(vm.gic, &mut vcpu.list_regs);
     vm.kick(kick.without(vcpu.id));
 }

@@ -2,7 +2,8 @@
 
 use crate::emul::inject::Exception;
 
-/// What a handler has decided. Nobody else changes the guest's PC or PSTATE because of a trap.
+/// What a handler has decided. Nobody else changes the guest's PC or PSTATE because of a trap; a vCPU that wakes without its
+/// state begins anew (`run::vcpu`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Go on at the same instruction.

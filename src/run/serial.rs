@@ -116,7 +116,7 @@ pub fn guest_output(vm: VmId, byte: u8) -> bool {
 #[must_use]
 #[inline(always)]
 pub fn guest_output_at_once(vm: VmId, byte: u8) -> bool {
-    LINE.try_lock_in_line().is_some_and(|mut line| {
+    LINE.try_lock_inline().is_some_and(|mut line| {
         let line = &mut *line;
         line.console.output_at_once(vm, byte, &mut line.port)
     })

@@ -6,7 +6,7 @@ use crate::{
     emul::{
         id_registers::View,
         inject::Exception,
-        sysreg::{self, Outcome as Answer},
+        sysreg::{self, Effect},
         timer::Register,
     },
     spec::{
@@ -30,14 +30,14 @@ pub fn access(vcpu: &mut Vcpu, regs: &mut GuestRegs, trap: SysregTrap) -> Outcom
         pa_range: 2,
     };
     match sysreg::access(trap.register(), op, &view, raw) {
-        Ok(Answer::Value(value)) => regs.set(trap.rt(), value),
-        Ok(Answer::Ignored) => {}
-        Ok(Answer::Timer(register)) => timer(vcpu, regs, trap, register, op),
-        Ok(Answer::Sgi { register, value }) => {
+        Ok(Effect::Value(value)) => regs.set(trap.rt(), value),
+        Ok(Effect::Ignored) => {}
+        Ok(Effect::Timer(register)) => timer(vcpu, regs, trap, register, op),
+        Ok(Effect::Sgi { register, value }) => {
             let request = SgiRequest::decode(value, vcpu.id, vcpu.vm.config.cpus);
             irq::request_sgi(vcpu, register, request);
         }
-        Ok(Answer::Deactivate(intid)) => irq::deactivate(vcpu, intid),
+        Ok(Effect::Deactivate(intid)) => irq::deactivate(vcpu, intid),
         Err(_) => return Outcome::Inject(Exception::Undefined),
     }
     Outcome::Advance

@@ -33,19 +33,19 @@ mod imp {
             self.0.lock()
         }
 
-        /// The same with its first attempt in line, for exits that are frequent.
+        /// The same with its first attempt inlined, for exits that are frequent.
         #[inline(always)]
-        pub fn lock_in_line(&self) -> MutexGuard<'_, T> {
+        pub fn lock_inline(&self) -> MutexGuard<'_, T> {
             match self.0.try_lock_weak() {
                 Some(guard) => guard,
                 None => self.lock(),
             }
         }
 
-        /// Takes the lock if one attempt will do, in line, which may fail for no reason: for a short way that has a longer one
+        /// Takes the lock if one attempt will do, which may fail for no reason; inlined: for a short way that has a longer one
         /// to turn to.
         #[inline(always)]
-        pub fn try_lock_in_line(&self) -> Option<MutexGuard<'_, T>> {
+        pub fn try_lock_inline(&self) -> Option<MutexGuard<'_, T>> {
             self.0.try_lock_weak()
         }
 
@@ -79,12 +79,12 @@ mod imp {
         }
 
         /// The same.
-        pub fn lock_in_line(&self) -> MutexGuard<'_, T> {
+        pub fn lock_inline(&self) -> MutexGuard<'_, T> {
             self.lock()
         }
 
         /// Takes the lock if it is free.
-        pub fn try_lock_in_line(&self) -> Option<MutexGuard<'_, T>> {
+        pub fn try_lock_inline(&self) -> Option<MutexGuard<'_, T>> {
             self.try_lock()
         }
 

@@ -164,7 +164,7 @@ impl Power {
         if target.index() >= self.vcpus() {
             return Err(Refused::NoSuchVcpu);
         }
-        let mut guarded = self.guarded.lock_in_line();
+        let mut guarded = self.guarded.lock_inline();
         if let Some(event) = self.stopping() {
             return Err(Refused::Stopping(event));
         }
@@ -210,7 +210,7 @@ impl Power {
     /// From then on it runs. Nobody begins in a VM that stops.
     #[must_use]
     pub fn take_entry(&self, who: VcpuId) -> Option<Entry> {
-        let mut guarded = self.guarded.lock_in_line();
+        let mut guarded = self.guarded.lock_inline();
         if self.stopping().is_some() {
             return None;
         }

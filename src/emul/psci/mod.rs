@@ -3,7 +3,7 @@
 mod suspend;
 
 use super::{
-    firmware::{Caller, Firmware, Outcome},
+    firmware::{Answer, Caller, Firmware},
     power::{Entry, Refused, StopEvent},
 };
 use crate::{
@@ -62,34 +62,34 @@ impl<'a> Args<'a> {
 }
 
 /// Calls `function`, which the VM's revision has.
-pub fn call(firmware: &Firmware, caller: Caller, function: Function, args: Args) -> Outcome {
+pub fn call(firmware: &Firmware, caller: Caller, function: Function, args: Args) -> Answer {
     let result = match function {
-        Function::Version => Ok(Outcome::Return(version(firmware))),
-        Function::Features => Ok(Outcome::Return(features(firmware, args))),
-        Function::MigrateInfoType => Ok(Outcome::Return(psci::MIGRATE_INFO_TYPE as u64)),
-        Function::AffinityInfo if args.w2() == 0 => Ok(Outcome::Return(cpu_info(firmware, args))),
+        Function::Version => Ok(Answer::Return(version(firmware))),
+        Function::Features => Ok(Answer::Return(features(firmware, args))),
+        Function::MigrateInfoType => Ok(Answer::Return(psci::MIGRATE_INFO_TYPE as u64)),
+        Function::AffinityInfo if args.w2() == 0 => Ok(Answer::Return(cpu_info(firmware, args))),
         Function::AffinityInfo => instance_info(firmware, args),
         Function::CpuSuspend => suspend::cpu_suspend(firmware, caller, args),
         Function::CpuDefaultSuspend => suspend::cpu_default_suspend(firmware, caller, args),
         Function::SystemSuspend => suspend::system_suspend(firmware, caller, args),
         // As CPU_OFF, but interrupts may be sent to the CPU meanwhile. They do not wake it: CPU_ON does.
-        Function::CpuFreeze => return Outcome::Freeze,
+        Function::CpuFreeze => return Answer::Freeze,
         Function::SetSuspendMode => suspend::set_suspend_mode(firmware, caller, args),
         Function::NodeHwState => suspend::node_hw_state(firmware, args),
         Function::StatResidency => Ok(suspend::stat_residency(firmware, args)),
         Function::StatCount => Ok(suspend::stat_count(firmware, args)),
         // The argument that 0.1 has is of no interest.
-        Function::CpuOff => return Outcome::Off,
+        Function::CpuOff => return Answer::Off,
         Function::CpuOn => cpu_on(firmware, caller, args),
         Function::SystemOff => return stop(firmware, StopEvent::Off),
         Function::SystemReset => return stop(firmware, StopEvent::Reset),
         Function::SystemReset2 => system_reset2(firmware, args),
         Function::SystemOff2 => system_off2(firmware, args),
-        Function::MemProtect => Ok(Outcome::Return(mem_protect(firmware, args))),
+        Function::MemProtect => Ok(Answer::Return(mem_protect(firmware, args))),
         Function::MemProtectCheckRange => check_range(firmware, args),
         Function::Migrate | Function::MigrateInfoUpCpu => Err(Error::NotSupported),
     };
-    result.unwrap_or_else(|error| Outcome::Return(error.in_version(firmware.version).x0()))
+    result.unwrap_or_else(|error| Answer::Return(error.in_version(firmware.version).x0()))
 }
 
 /// AFFINITY_INFO: a vCPU of the instance is on (DEN0022F.b).
@@ -115,7 +115,7 @@ pub fn features(firmware: &Firmware, args: Args) -> u64 {
 }
 
 /// CPU_ON (DEN0022F.b). The order of the checks is TF-A's: the CPU, the entry point, the state.
-fn cpu_on(firmware: &Firmware, caller: Caller, args: Args) -> Result<Outcome, Error> {
+fn cpu_on(firmware: &Firmware, caller: Caller, args: Args) -> Result<Answer, Error> {
     let target = vcpu(firmware, args.x1()).ok_or(Error::InvalidParameters)?;
     let entry = Entry {
         pc: check_entry(firmware, args.x2())?,
@@ -123,10 +123,10 @@ fn cpu_on(firmware: &Firmware, caller: Caller, args: Args) -> Result<Outcome, Er
         big_endian: caller.big_endian,
     };
     match firmware.power.cpu_on(target, entry) {
-        Ok(()) => Ok(Outcome::TurnedOn(target)),
+        Ok(()) => Ok(Answer::TurnedOn(target)),
         Err(Refused::AlreadyOn) => Err(Error::AlreadyOn),
         Err(Refused::NoSuchVcpu) => Err(Error::InvalidParameters),
-        Err(Refused::Stopping(event)) => Ok(Outcome::Stop(event)),
+        Err(Refused::Stopping(event)) => Ok(Answer::Stop(event)),
     }
 }
 
@@ -140,9 +140,9 @@ pub fn cpu_info(firmware: &Firmware, args: Args) -> u64 {
 }
 
 /// AFFINITY_INFO of an instance that may hold several: on if one of them is.
-fn instance_info(firmware: &Firmware, args: Args) -> Result<Outcome, Error> {
+fn instance_info(firmware: &Firmware, args: Args) -> Result<Answer, Error> {
     let instance = instance(firmware, args.x1(), args.w2()).ok_or(Error::InvalidParameters)?;
-    Ok(Outcome::Return(state(firmware, instance)))
+    Ok(Answer::Return(state(firmware, instance)))
 }
 
 fn state(firmware: &Firmware, instance: VcpuSet) -> u64 {
@@ -165,13 +165,13 @@ fn instance(firmware: &Firmware, affinity: u64, level: u32) -> Option<VcpuSet> {
     (!members.is_empty()).then_some(members)
 }
 
-fn stop(firmware: &Firmware, event: StopEvent) -> Outcome {
-    Outcome::Stop(firmware.power.stop(event))
+fn stop(firmware: &Firmware, event: StopEvent) -> Answer {
+    Answer::Stop(firmware.power.stop(event))
 }
 
 /// SYSTEM_RESET2 (DEN0022F.b). There are no vendor's types; SYSTEM_WARM_RESET has no use for the
 /// cookie.
-fn system_reset2(firmware: &Firmware, args: Args) -> Result<Outcome, Error> {
+fn system_reset2(firmware: &Firmware, args: Args) -> Result<Answer, Error> {
     match args.w1() {
         psci::WARM_RESET => Ok(stop(firmware, StopEvent::WarmReset)),
         _ => Err(Error::InvalidParameters),
@@ -179,7 +179,7 @@ fn system_reset2(firmware: &Firmware, args: Args) -> Result<Outcome, Error> {
 }
 
 /// SYSTEM_OFF2 (DEN0022F.b): the guest has written itself to a disk; for us that is off.
-fn system_off2(firmware: &Firmware, args: Args) -> Result<Outcome, Error> {
+fn system_off2(firmware: &Firmware, args: Args) -> Result<Answer, Error> {
     if psci::HIBERNATE_OFF_TYPES.contains(&args.w1()) && args.x2() == 0 {
         Ok(stop(firmware, StopEvent::Off))
     } else {
@@ -196,9 +196,9 @@ fn mem_protect(firmware: &Firmware, args: Args) -> u64 {
 }
 
 /// MEM_PROTECT_CHECK_RANGE (DEN0022F.b): all RAM can be protected, and nothing else.
-fn check_range(firmware: &Firmware, args: Args) -> Result<Outcome, Error> {
+fn check_range(firmware: &Firmware, args: Args) -> Result<Answer, Error> {
     match IpaRange::new(Ipa::new(args.x1()), args.x2()) {
-        Some(range) if range.bytes() != 0 && firmware.ram.covers(range) => Ok(Outcome::SUCCESS),
+        Some(range) if range.bytes() != 0 && firmware.ram.covers(range) => Ok(Answer::SUCCESS),
         _ => Err(Error::Denied),
     }
 }

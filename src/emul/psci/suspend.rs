@@ -3,7 +3,7 @@
 use super::{Args, check_entry, vcpu};
 use crate::{
     emul::{
-        firmware::{Caller, Depth, Firmware, Outcome},
+        firmware::{Answer, Caller, Depth, Firmware},
         power::{Entry, Sleep, Usage},
     },
     spec::psci::{Error, PowerState, StateType, SuspendMode, TOP_LEVEL},
@@ -20,7 +20,7 @@ fn entry(firmware: &Firmware, caller: Caller, pc: u64, context: u64) -> Result<E
 
 /// CPU_SUSPEND (DEN0022F.b). Any name of a state is taken; its type decides. The entry point is of
 /// interest to a power-down only.
-pub fn cpu_suspend(firmware: &Firmware, caller: Caller, args: Args) -> Result<Outcome, Error> {
+pub fn cpu_suspend(firmware: &Firmware, caller: Caller, args: Args) -> Result<Answer, Error> {
     let state = PowerState::decode(args.w1()).ok_or(Error::InvalidParameters)?;
     let (entry, depth) = match state.kind {
         StateType::Standby => (None, Depth::Standby),
@@ -31,7 +31,7 @@ pub fn cpu_suspend(firmware: &Firmware, caller: Caller, args: Args) -> Result<Ou
     };
     let sleep = Sleep { state, entry };
     firmware.power.suspend(caller.vcpu, sleep)?;
-    Ok(Outcome::Suspend(depth))
+    Ok(Answer::Suspend(depth))
 }
 
 /// CPU_DEFAULT_SUSPEND (DEN0022F.b): the state is ours to choose.
@@ -39,57 +39,57 @@ pub fn cpu_default_suspend(
     firmware: &Firmware,
     caller: Caller,
     args: Args,
-) -> Result<Outcome, Error> {
+) -> Result<Answer, Error> {
     let entry = Some(entry(firmware, caller, args.x1(), args.x2())?);
     let sleep = Sleep {
         state: PowerState::POWER_DOWN,
         entry,
     };
     firmware.power.suspend(caller.vcpu, sleep)?;
-    Ok(Outcome::Suspend(Depth::PowerDown))
+    Ok(Answer::Suspend(Depth::PowerDown))
 }
 
 /// SYSTEM_SUSPEND (DEN0022F.b). The others are looked at before the entry point, as TF-A does.
-pub fn system_suspend(firmware: &Firmware, caller: Caller, args: Args) -> Result<Outcome, Error> {
+pub fn system_suspend(firmware: &Firmware, caller: Caller, args: Args) -> Result<Answer, Error> {
     if !firmware.power.is_last(caller.vcpu) {
         return Err(Error::Denied);
     }
     let entry = entry(firmware, caller, args.x1(), args.x2())?;
     firmware.power.suspend_system(caller.vcpu, entry)?;
-    Ok(Outcome::Suspend(Depth::System))
+    Ok(Answer::Suspend(Depth::System))
 }
 
 /// PSCI_SET_SUSPEND_MODE (DEN0022F.b).
-pub fn set_suspend_mode(firmware: &Firmware, caller: Caller, args: Args) -> Result<Outcome, Error> {
+pub fn set_suspend_mode(firmware: &Firmware, caller: Caller, args: Args) -> Result<Answer, Error> {
     let mode = SuspendMode::decode(args.w1()).ok_or(Error::InvalidParameters)?;
     firmware.power.set_suspend_mode(caller.vcpu, mode)?;
-    Ok(Outcome::SUCCESS)
+    Ok(Answer::SUCCESS)
 }
 
 /// NODE_HW_STATE (DEN0022F.b).
-pub fn node_hw_state(firmware: &Firmware, args: Args) -> Result<Outcome, Error> {
+pub fn node_hw_state(firmware: &Firmware, args: Args) -> Result<Answer, Error> {
     match (vcpu(firmware, args.x1()), args.w2()) {
         (Some(vcpu), level @ 0..=TOP_LEVEL) => {
             let state = firmware.power.hw_state(vcpu, level);
-            Ok(Outcome::Return(state as u64))
+            Ok(Answer::Return(state as u64))
         }
         _ => Err(Error::InvalidParameters),
     }
 }
 
 /// PSCI_STAT_COUNT (DEN0022F.b).
-pub fn stat_count(firmware: &Firmware, args: Args) -> Outcome {
+pub fn stat_count(firmware: &Firmware, args: Args) -> Answer {
     statistic(args, usage(firmware, args).count)
 }
 
 /// PSCI_STAT_RESIDENCY (DEN0022F.b), in microseconds.
-pub fn stat_residency(firmware: &Firmware, args: Args) -> Outcome {
+pub fn stat_residency(firmware: &Firmware, args: Args) -> Answer {
     let ticks = usage(firmware, args).ticks;
     statistic(args, microseconds(ticks, firmware.counter_frequency))
 }
 
-fn statistic(args: Args, value: u64) -> Outcome {
-    Outcome::Return(args.width.narrow(value))
+fn statistic(args: Args, value: u64) -> Answer {
+    Answer::Return(args.width.narrow(value))
 }
 
 /// What the CPU has used of a state. There are no errors: what is not there has never been used.

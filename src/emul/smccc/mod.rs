@@ -4,7 +4,7 @@
 //! owner's range, fast or yielding, and nothing is ever passed on to the board's firmware.
 
 use super::{
-    firmware::{Caller, Firmware, Mitigation, Outcome, Workaround},
+    firmware::{Answer, Caller, Firmware, Mitigation, Workaround},
     psci::{self, Args},
     pv_time, trng,
 };
@@ -17,7 +17,7 @@ use crate::{
     types::PsciVersion,
 };
 
-const NOT_SUPPORTED: Outcome = Outcome::Return(Error::NotSupported.x0());
+const NOT_SUPPORTED: Answer = Answer::Return(Error::NotSupported.x0());
 
 /// What [`call`] answers to `hvc #0` or `smc #0`, where that is a value for x0 that costs next to
 /// nothing to find; otherwise `None`.
@@ -73,7 +73,7 @@ pub(super) const fn version_id(version: PsciVersion) -> FunctionId {
 /// Answers `hvc #imm` or `smc #imm` with these x0-x3.
 ///
 /// Only w0 selects. Other immediates than 0 are set aside for others (DEN0028 2.9).
-pub fn call(firmware: &Firmware, caller: Caller, imm: u16, x: &[u64; 4]) -> Outcome {
+pub fn call(firmware: &Firmware, caller: Caller, imm: u16, x: &[u64; 4]) -> Answer {
     if imm != 0 {
         return NOT_SUPPORTED;
     }
@@ -97,7 +97,7 @@ fn legacy(firmware: &Firmware, id: FunctionId) -> Option<Function> {
 }
 
 /// All that is not PSCI, as far as the VM has it.
-fn other(firmware: &Firmware, caller: Caller, id: FunctionId, x1: u64) -> Outcome {
+fn other(firmware: &Firmware, caller: Caller, id: FunctionId, x1: u64) -> Answer {
     let Some(row) = services::find(id) else {
         return NOT_SUPPORTED;
     };
@@ -107,24 +107,24 @@ fn other(firmware: &Firmware, caller: Caller, id: FunctionId, x1: u64) -> Outcom
     }
     let workarounds = registers.workarounds();
     match row.call {
-        Call::Version => Outcome::Return(smccc::SUPPORTED_VERSION.into()),
+        Call::Version => Answer::Return(smccc::SUPPORTED_VERSION.into()),
         Call::ArchFeatures => arch_features(firmware, FunctionId::from_x0(x1)),
         Call::Workaround1 => mitigate(workarounds.branch_predictor, Workaround::BranchPredictor),
-        Call::Workaround2 if workarounds.store_bypass => Outcome::SUCCESS,
+        Call::Workaround2 if workarounds.store_bypass => Answer::SUCCESS,
         Call::Workaround2 => NOT_SUPPORTED,
         Call::Workaround3 => mitigate(workarounds.branch_history, Workaround::BranchHistory),
-        Call::TrngVersion => Outcome::Return(trng::VERSION),
-        Call::TrngFeatures => Outcome::Return(trng::features(FunctionId::from_x0(x1))),
-        Call::TrngUuid => Outcome::ReturnFour(&trng::UUID),
+        Call::TrngVersion => Answer::Return(trng::VERSION),
+        Call::TrngFeatures => Answer::Return(trng::features(FunctionId::from_x0(x1))),
+        Call::TrngUuid => Answer::ReturnFour(&trng::UUID),
         Call::TrngRnd => match trng::Request::new(id, x1) {
-            Ok(request) => Outcome::Entropy(request),
-            Err(error) => Outcome::Return(error.x0()),
+            Ok(request) => Answer::Entropy(request),
+            Err(error) => Answer::Return(error.x0()),
         },
-        Call::PvTimeFeatures => Outcome::Return(pv_time::features(FunctionId::from_x0(x1))),
-        Call::PvTimeSt => Outcome::Return(pv_time::record(caller.vcpu).get()),
-        Call::VendorCount => Outcome::Return(VENDOR_CALLS),
-        Call::VendorUid => Outcome::ReturnFour(&smccc::BULKHEAD_UID),
-        Call::VendorRevision => Outcome::ReturnTwo(VENDOR_REVISION),
+        Call::PvTimeFeatures => Answer::Return(pv_time::features(FunctionId::from_x0(x1))),
+        Call::PvTimeSt => Answer::Return(pv_time::record(caller.vcpu).get()),
+        Call::VendorCount => Answer::Return(VENDOR_CALLS),
+        Call::VendorUid => Answer::ReturnFour(&smccc::BULKHEAD_UID),
+        Call::VendorRevision => Answer::ReturnTwo(VENDOR_REVISION),
     }
 }
 
@@ -135,33 +135,33 @@ const VENDOR_REVISION: [u32; 2] = [0, 1];
 
 /// SMCCC_ARCH_FEATURES (DEN0028 7.3). "Not vulnerable" is 1, but for workaround 2 it is
 /// NOT_REQUIRED, where 1 would only speak for the CPU that asks (DEN0070A 2.2).
-fn arch_features(firmware: &Firmware, id: FunctionId) -> Outcome {
+fn arch_features(firmware: &Firmware, id: FunctionId) -> Answer {
     let workarounds = firmware.registers().workarounds();
     match services::find(id).map(|row| row.call) {
-        Some(Call::Version | Call::ArchFeatures) => Outcome::SUCCESS,
-        Some(Call::PvTimeFeatures) if firmware.registers().has(Service::PvTime) => Outcome::SUCCESS,
+        Some(Call::Version | Call::ArchFeatures) => Answer::SUCCESS,
+        Some(Call::PvTimeFeatures) if firmware.registers().has(Service::PvTime) => Answer::SUCCESS,
         Some(Call::Workaround1) => discovered(workarounds.branch_predictor),
         Some(Call::Workaround2) if workarounds.store_bypass => {
-            Outcome::Return(Error::NotRequired.x0())
+            Answer::Return(Error::NotRequired.x0())
         }
         Some(Call::Workaround3) => discovered(workarounds.branch_history),
         _ => NOT_SUPPORTED,
     }
 }
 
-const fn discovered(mitigation: Mitigation) -> Outcome {
+const fn discovered(mitigation: Mitigation) -> Answer {
     match mitigation {
         Mitigation::Unknown => NOT_SUPPORTED,
-        Mitigation::Callable => Outcome::SUCCESS,
-        Mitigation::NotRequired => Outcome::Return(1),
+        Mitigation::Callable => Answer::SUCCESS,
+        Mitigation::NotRequired => Answer::Return(1),
     }
 }
 
-const fn mitigate(mitigation: Mitigation, workaround: Workaround) -> Outcome {
+const fn mitigate(mitigation: Mitigation, workaround: Workaround) -> Answer {
     match mitigation {
         Mitigation::Unknown => NOT_SUPPORTED,
-        Mitigation::Callable => Outcome::Mitigate(workaround),
-        Mitigation::NotRequired => Outcome::SUCCESS,
+        Mitigation::Callable => Answer::Mitigate(workaround),
+        Mitigation::NotRequired => Answer::SUCCESS,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 use proptest::prelude::*;
 
-const NOT_SUPPORTED: Outcome = Outcome::Return(0xffff_ffff_ffff_ffff);
+const NOT_SUPPORTED: Answer = Answer::Return(0xffff_ffff_ffff_ffff);
 
 fn vm(version: PsciVersion, mitigation: Mitigation) -> Firmware {
     let ram = IpaRange::new(Ipa::new(0x4000_0000), 0x1000_0000).unwrap();
@@ -46,7 +46,7 @@ fn plain() -> Firmware {
     vm(PsciVersion::V1_3, Mitigation::Unknown)
 }
 
-fn call(vm: &Firmware, imm: u16, x0: u64, x1: u64) -> Outcome {
+fn call(vm: &Firmware, imm: u16, x0: u64, x1: u64) -> Answer {
     let caller = Caller {
         vcpu: VcpuId::new(0),
         big_endian: false,
@@ -59,19 +59,19 @@ fn call(vm: &Firmware, imm: u16, x0: u64, x1: u64) -> Outcome {
 fn the_convention_is_1_2_in_every_revision_of_psci() {
     for version in PsciVersion::ALL {
         let vm = vm(version, Mitigation::Unknown);
-        assert_eq!(call(&vm, 0, 0x8000_0000, 0), Outcome::Return(0x1_0002));
+        assert_eq!(call(&vm, 0, 0x8000_0000, 0), Answer::Return(0x1_0002));
     }
 }
 
 #[test]
 fn features_of_the_convention_itself() {
     let vm = plain();
-    assert_eq!(call(&vm, 0, 0x8000_0001, 0x8000_0000), Outcome::Return(0));
-    assert_eq!(call(&vm, 0, 0x8000_0001, 0x8000_0001), Outcome::Return(0));
+    assert_eq!(call(&vm, 0, 0x8000_0001, 0x8000_0000), Answer::Return(0));
+    assert_eq!(call(&vm, 0, 0x8000_0001, 0x8000_0001), Answer::Return(0));
     let junk = 0xdead_beef_0000_0000;
     assert_eq!(
         call(&vm, 0, junk | 0x8000_0001, junk | 0x8000_0001),
-        Outcome::Return(0)
+        Answer::Return(0)
     );
 }
 
@@ -111,14 +111,14 @@ fn workarounds_of_a_cpu_that_nothing_is_known_of() {
 #[test]
 fn workarounds_of_a_cpu_that_is_not_vulnerable() {
     let vm = vm(PsciVersion::V1_1, Mitigation::NotRequired);
-    assert_eq!(call(&vm, 0, 0x8000_0001, WORKAROUND_1), Outcome::Return(1));
+    assert_eq!(call(&vm, 0, 0x8000_0001, WORKAROUND_1), Answer::Return(1));
     assert_eq!(
         call(&vm, 0, 0x8000_0001, WORKAROUND_2),
-        Outcome::Return(-2i64 as u64)
+        Answer::Return(-2i64 as u64)
     );
-    assert_eq!(call(&vm, 0, 0x8000_0001, WORKAROUND_3), Outcome::Return(1));
+    assert_eq!(call(&vm, 0, 0x8000_0001, WORKAROUND_3), Answer::Return(1));
     for id in [WORKAROUND_1, WORKAROUND_2, WORKAROUND_3] {
-        assert_eq!(call(&vm, 0, id, 1), Outcome::Return(0));
+        assert_eq!(call(&vm, 0, id, 1), Answer::Return(0));
     }
 }
 
@@ -126,10 +126,10 @@ fn workarounds_of_a_cpu_that_is_not_vulnerable() {
 fn workarounds_that_have_to_be_called() {
     let vm = vm(PsciVersion::V1_1, Mitigation::Callable);
     for id in [WORKAROUND_1, WORKAROUND_3] {
-        assert_eq!(call(&vm, 0, 0x8000_0001, id), Outcome::Return(0));
+        assert_eq!(call(&vm, 0, 0x8000_0001, id), Answer::Return(0));
     }
     let mitigate = |id, x1| match call(&vm, 0, id, x1) {
-        Outcome::Mitigate(workaround) => workaround,
+        Answer::Mitigate(workaround) => workaround,
         other => panic!("{other:?}"),
     };
     assert_eq!(mitigate(WORKAROUND_1, 0), Workaround::BranchPredictor);
@@ -143,30 +143,30 @@ fn without_the_vendor_service_nobody_is_there() {
     for id in [0x8600_ff00, 0x8600_ff01, 0x8600_ff03, 0x8600_0000] {
         assert_eq!(call(&vm, 0, id, 0), NOT_SUPPORTED, "{id:#x}");
     }
-    assert_eq!(call(&vm, 0, 0x8000_0000, 0), Outcome::Return(0x1_0002));
-    assert_eq!(call(&vm, 0, 0x8400_0000, 0), Outcome::Return(0x1_0003));
+    assert_eq!(call(&vm, 0, 0x8000_0000, 0), Answer::Return(0x1_0002));
+    assert_eq!(call(&vm, 0, 0x8400_0000, 0), Answer::Return(0x1_0003));
 }
 
 #[test]
 fn who_the_hypervisor_is() {
     let vm = plain();
-    assert_eq!(call(&vm, 0, 0x8600_ff00, 0), Outcome::Return(3));
-    assert_eq!(call(&vm, 0, 0x8600_ff03, 0), Outcome::ReturnTwo([0, 1]));
+    assert_eq!(call(&vm, 0, 0x8600_ff00, 0), Answer::Return(3));
+    assert_eq!(call(&vm, 0, 0x8600_ff03, 0), Answer::ReturnTwo([0, 1]));
     assert_eq!(
         call(&vm, 0, 0x8600_ff01, 0),
-        Outcome::ReturnFour(&[0x5666_1b00, 0x9c48_9eaf, 0x21da_28be, 0x7eb4_262b])
+        Answer::ReturnFour(&[0x5666_1b00, 0x9c48_9eaf, 0x21da_28be, 0x7eb4_262b])
     );
 }
 
 #[test]
 fn random_numbers_by_either_width() {
     let vm = plain();
-    assert_eq!(call(&vm, 0, 0x8400_0050, 0), Outcome::Return(0x1_0000));
-    assert_eq!(call(&vm, 0, 0x8400_0051, 0xc400_0053), Outcome::Return(0));
+    assert_eq!(call(&vm, 0, 0x8400_0050, 0), Answer::Return(0x1_0000));
+    assert_eq!(call(&vm, 0, 0x8400_0051, 0xc400_0053), Answer::Return(0));
     assert_eq!(call(&vm, 0, 0x8400_0051, 0x8400_0054), NOT_SUPPORTED);
     assert_eq!(
         call(&vm, 0, 0x8400_0052, 0),
-        Outcome::ReturnFour(&[0x3b6c_47a0, 0x3246_a4d6, 0xc212_8db8, 0xc8c4_5331])
+        Answer::ReturnFour(&[0x3b6c_47a0, 0x3246_a4d6, 0xc212_8db8, 0xc8c4_5331])
     );
     for (id, bits, words) in [
         (0x8400_0053, 96, 3),
@@ -174,20 +174,20 @@ fn random_numbers_by_either_width() {
         (0x8400_0053, 1, 1),
     ] {
         match call(&vm, 0, id, bits) {
-            Outcome::Entropy(request) => assert_eq!(u64::from(request.words()), words),
+            Answer::Entropy(request) => assert_eq!(u64::from(request.words()), words),
             other => panic!("{other:?}"),
         }
     }
     for (id, bits) in [(0x8400_0053, 0), (0x8400_0053, 97), (0xc400_0053, 193)] {
-        assert_eq!(call(&vm, 0, id, bits), Outcome::Return(-2i64 as u64));
+        assert_eq!(call(&vm, 0, id, bits), Answer::Return(-2i64 as u64));
     }
 }
 
 #[test]
 fn stolen_time_of_the_vcpu_that_asks() {
     let vm = plain();
-    assert_eq!(call(&vm, 0, 0x8000_0001, 0xc500_0020), Outcome::Return(0));
-    assert_eq!(call(&vm, 0, 0xc500_0020, 0xc500_0021), Outcome::Return(0));
+    assert_eq!(call(&vm, 0, 0x8000_0001, 0xc500_0020), Answer::Return(0));
+    assert_eq!(call(&vm, 0, 0xc500_0020, 0xc500_0021), Answer::Return(0));
     assert_eq!(call(&vm, 0, 0xc500_0020, 0x8400_0000), NOT_SUPPORTED);
     for (vcpu, record) in [(0, 0x090a_0000), (1, 0x090a_0040)] {
         let caller = Caller {
@@ -195,7 +195,7 @@ fn stolen_time_of_the_vcpu_that_asks() {
             big_endian: false,
         };
         let answer = super::call(&vm, caller, 0, &[0xc500_0021, 0, 0, 0]);
-        assert_eq!(answer, Outcome::Return(record));
+        assert_eq!(answer, Answer::Return(record));
     }
 }
 
@@ -322,7 +322,7 @@ proptest! {
         let x = [x0, x1, x2, 0];
         if let Some(x0) = answer(&vm, &x) {
             let caller = Caller { vcpu: VcpuId::new(0), big_endian: false };
-            prop_assert_eq!(super::call(&vm, caller, 0, &x), Outcome::Return(x0));
+            prop_assert_eq!(super::call(&vm, caller, 0, &x), Answer::Return(x0));
         }
     }
 

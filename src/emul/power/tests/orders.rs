@@ -12,7 +12,7 @@
 use super::*;
 use crate::{
     emul::{
-        firmware::{Caller, Depth, Firmware, Mitigation, Outcome, PsciChoice, Workarounds},
+        firmware::{Answer, Caller, Depth, Firmware, Mitigation, PsciChoice, Workarounds},
         fw_registers::{Offer, Registers},
         smccc,
     },
@@ -532,14 +532,14 @@ impl Walk {
                 state.interrupted = state.interrupted.without(who);
                 return;
             }
-            Crash => Outcome::Stop(self.power().stop(StopEvent::Crash)),
+            Crash => Answer::Stop(self.power().stop(StopEvent::Crash)),
         };
         state.at[who] = match outcome {
-            Outcome::Return(x0) => {
+            Answer::Return(x0) => {
                 check_answer(&from, call, x0 as i64);
                 At::Guest
             }
-            Outcome::TurnedOn(target) => {
+            Answer::TurnedOn(target) => {
                 let target = target.index();
                 assert!(
                     from.has_left(target),
@@ -551,10 +551,10 @@ impl Walk {
                 );
                 At::Kick(Set::one(target), Then::Guest)
             }
-            Outcome::Off => At::Leave { frozen: false },
-            Outcome::Freeze => At::Leave { frozen: true },
-            Outcome::Stop(_) => At::Kick(Set::others(who), Then::Leave),
-            Outcome::Suspend(depth) => At::Asleep {
+            Answer::Off => At::Leave { frozen: false },
+            Answer::Freeze => At::Leave { frozen: true },
+            Answer::Stop(_) => At::Kick(Set::others(who), Then::Leave),
+            Answer::Suspend(depth) => At::Asleep {
                 depth: Deep::of(depth),
                 slept: false,
                 stage: Stage::Drain,
@@ -563,7 +563,7 @@ impl Walk {
         };
     }
 
-    fn psci(&self, who: usize, x: [u64; 4]) -> Outcome {
+    fn psci(&self, who: usize, x: [u64; 4]) -> Answer {
         let caller = Caller {
             vcpu: VcpuId::new(who as u8),
             big_endian: false,

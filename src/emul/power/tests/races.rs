@@ -12,7 +12,7 @@
 use super::*;
 use crate::{
     emul::{
-        firmware::{Caller, Depth, Firmware, Mitigation, Outcome, PsciChoice, Workarounds},
+        firmware::{Answer, Caller, Depth, Firmware, Mitigation, PsciChoice, Workarounds},
         fw_registers::{Offer, Registers},
         smccc,
     },
@@ -37,9 +37,9 @@ const SYSTEM_SUSPEND: u64 = 0xc400_000e;
 const SET_SUSPEND_MODE: u64 = 0x8400_000f;
 
 const RAM: u64 = 0x4000_0000;
-const ALREADY_ON: Outcome = Outcome::Return(-4i64 as u64);
-const ON: Outcome = Outcome::Return(0);
-const OFF: Outcome = Outcome::Return(1);
+const ALREADY_ON: Answer = Answer::Return(-4i64 as u64);
+const ON: Answer = Answer::Return(0);
+const OFF: Answer = Answer::Return(1);
 
 #[derive(Default)]
 struct Bell {
@@ -140,7 +140,7 @@ impl Vm {
 
     /// One call of vCPU `who`, and what the run loop does about it; `None` when the vCPU executes no
     /// further instruction in this life.
-    fn call(&self, who: u8, id: u64, x1: u64, x3: u64) -> Option<Outcome> {
+    fn call(&self, who: u8, id: u64, x1: u64, x3: u64) -> Option<Answer> {
         if self.power().stopping().is_some() {
             return None;
         }
@@ -151,11 +151,11 @@ impl Vm {
         let x2 = if id == CPU_ON { RAM } else { 0 };
         let outcome = smccc::call(&self.firmware, caller, 0, &[id, x1, x2, x3]);
         match outcome {
-            Outcome::TurnedOn(target) => {
+            Answer::TurnedOn(target) => {
                 self.seen.lock().unwrap().accepted[target.index()].push(x3);
                 self.bells[target.index()].ring();
             }
-            Outcome::Stop(_) => self.bells.iter().for_each(Bell::ring),
+            Answer::Stop(_) => self.bells.iter().for_each(Bell::ring),
             _ => {}
         }
         Some(outcome)
@@ -170,7 +170,7 @@ impl Vm {
     /// Powers vCPU `who` down and does what the run layer does; where it goes on, or `None` when the VM
     /// stops meanwhile.
     fn power_down(&self, who: u8, context: u64) -> Option<Entry> {
-        let down = Outcome::Suspend(Depth::PowerDown);
+        let down = Answer::Suspend(Depth::PowerDown);
         let caller = Caller {
             vcpu: VcpuId::new(who),
             big_endian: false,
@@ -592,11 +592,11 @@ fn race_for_the_third(vm: &Vm, who: u8, context: u64) {
     }
     if who == 0 {
         let on = vm.call(0, CPU_ON, 1, Vm::context(context, 1));
-        assert!(matches!(on, Some(Outcome::TurnedOn(_))));
+        assert!(matches!(on, Some(Answer::TurnedOn(_))));
     }
     match vm.call(who, CPU_ON, 2, Vm::context(context, who.into())) {
-        Some(Outcome::TurnedOn(_) | ALREADY_ON) | None => {}
-        Some(Outcome::Stop(_)) => return,
+        Some(Answer::TurnedOn(_) | ALREADY_ON) | None => {}
+        Some(Answer::Stop(_)) => return,
         other => panic!("{other:?}"),
     }
     // The guest goes on until the VM stops.
@@ -631,7 +631,7 @@ fn off_and_on_again(vm: &Vm, who: u8, context: u64) {
     }
     for number in 1..=3 {
         let on = vm.call(0, CPU_ON, 1, Vm::context(context, number));
-        assert!(matches!(on, Some(Outcome::TurnedOn(_))), "{on:?}");
+        assert!(matches!(on, Some(Answer::TurnedOn(_))), "{on:?}");
         loop {
             match vm.call(0, AFFINITY_INFO, 1, 0) {
                 Some(ON) => thread::yield_now(),
@@ -662,7 +662,7 @@ fn all_go_off(vm: &Vm, who: u8, context: u64) {
         vm.call(who, CPU_ON, 2, Vm::context(context, 1));
     }
     let off = vm.call(who, CPU_OFF, 0, 0);
-    assert_eq!(off, Some(Outcome::Off));
+    assert_eq!(off, Some(Answer::Off));
 }
 
 #[test]
@@ -685,7 +685,7 @@ fn sleep_and_wake(vm: &Vm, who: u8, context: u64) {
         return;
     }
     let on = vm.call(0, CPU_ON, 1, Vm::context(context, 1));
-    assert!(matches!(on, Some(Outcome::TurnedOn(_))));
+    assert!(matches!(on, Some(Answer::TurnedOn(_))));
     assert_eq!(vm.call(0, CPU_ON, 1, 0), Some(ALREADY_ON));
     vm.interrupt(1);
     while vm.call(0, AFFINITY_INFO, 1, 0) != Some(OFF) {
@@ -744,8 +744,8 @@ fn storm(vm: &Vm, who: u8, context: u64) {
             _ => vm.call(who, SYSTEM_OFF, 0, 0),
         };
         match outcome {
-            Some(Outcome::TurnedOn(_) | ALREADY_ON | ON | OFF) => {}
-            Some(Outcome::Off | Outcome::Stop(_)) | None => return,
+            Some(Answer::TurnedOn(_) | ALREADY_ON | ON | OFF) => {}
+            Some(Answer::Off | Answer::Stop(_)) | None => return,
             other => panic!("{other:?}"),
         }
     }

@@ -22,8 +22,8 @@ const INVALID_ADDRESS: i64 = -9;
 const RAM: u64 = 0x4000_0000;
 const RAM_END: u64 = 0x5000_0000;
 
-const STANDBY: Outcome = Outcome::Suspend(Depth::Standby);
-const POWER_DOWN: Outcome = Outcome::Suspend(Depth::PowerDown);
+const STANDBY: Answer = Answer::Suspend(Depth::Standby);
+const POWER_DOWN: Answer = Answer::Suspend(Depth::PowerDown);
 
 const JUNK: u64 = 0xdead_beef_0000_0000;
 
@@ -65,7 +65,7 @@ fn first() -> Entry {
     }
 }
 
-fn call_from(vm: &Firmware, vcpu: u8, x: [u64; 4]) -> Outcome {
+fn call_from(vm: &Firmware, vcpu: u8, x: [u64; 4]) -> Answer {
     let caller = Caller {
         vcpu: VcpuId::new(vcpu),
         big_endian: false,
@@ -73,20 +73,20 @@ fn call_from(vm: &Firmware, vcpu: u8, x: [u64; 4]) -> Outcome {
     smccc::call(vm, caller, 0, &x)
 }
 
-fn call(vm: &Firmware, x0: u64, x1: u64, x2: u64, x3: u64) -> Outcome {
+fn call(vm: &Firmware, x0: u64, x1: u64, x2: u64, x3: u64) -> Answer {
     call_from(vm, 0, [x0, x1, x2, x3])
 }
 
 /// vCPU `who` makes the call `id`, which turns it off; whether it was the last.
 fn goes_off(vm: &Firmware, who: u8, id: u64) -> bool {
     let left = call_from(vm, who, [id, 0x1_0000, 0, 0]);
-    assert!(matches!(left, Outcome::Off | Outcome::Freeze), "{left:?}");
+    assert!(matches!(left, Answer::Off | Answer::Freeze), "{left:?}");
     vm.power.cpu_off(VcpuId::new(who))
 }
 
 /// Just x0 changes, to `value` as a signed 64-bit number.
-fn returns(value: i64) -> Outcome {
-    Outcome::Return(value as u64)
+fn returns(value: i64) -> Answer {
+    Answer::Return(value as u64)
 }
 
 const NEWER: [PsciVersion; 5] = [V0_2, V1_0, V1_1, V1_2, V1_3];
@@ -207,7 +207,7 @@ mod cpu_on {
             let context = 0x0123_4567_89ab_cdef;
             assert_eq!(
                 call(&vm, SMC64, 3, RAM_END - 4, context),
-                Outcome::TurnedOn(VcpuId::new(3))
+                Answer::TurnedOn(VcpuId::new(3))
             );
             assert_eq!(
                 vm.power.take_entry(VcpuId::new(3)),
@@ -229,7 +229,7 @@ mod cpu_on {
             big_endian: true,
         };
         let on = smccc::call(&vm, caller, 0, &[SMC64, 1, RAM, 0]);
-        assert_eq!(on, Outcome::TurnedOn(VcpuId::new(1)));
+        assert_eq!(on, Answer::TurnedOn(VcpuId::new(1)));
         assert!(vm.power.take_entry(VcpuId::new(1)).unwrap().big_endian);
     }
 
@@ -238,7 +238,7 @@ mod cpu_on {
         let vm = vm(V1_0, 2);
         assert_eq!(
             call(&vm, SMC32, JUNK | 1, JUNK | RAM, JUNK | 0x8000_0007),
-            Outcome::TurnedOn(VcpuId::new(1))
+            Answer::TurnedOn(VcpuId::new(1))
         );
         let entry = vm.power.take_entry(VcpuId::new(1)).unwrap();
         assert_eq!((entry.pc, entry.context), (RAM, 0x8000_0007));
@@ -284,7 +284,7 @@ mod cpu_on {
         assert_eq!(call(&vm, SMC64, 0x101, RAM, 0), returns(INVALID_PARAMETERS));
         assert_eq!(
             call(&vm, SMC64, 0x100, RAM, 0),
-            Outcome::TurnedOn(VcpuId::new(16))
+            Answer::TurnedOn(VcpuId::new(16))
         );
     }
 
@@ -331,7 +331,7 @@ mod cpu_on {
         let vm = vm(V1_0, 2);
         assert_eq!(
             call(&vm, SMC64, 1, RAM, 1),
-            Outcome::TurnedOn(VcpuId::new(1))
+            Answer::TurnedOn(VcpuId::new(1))
         );
         assert_eq!(call(&vm, SMC64, 1, RAM + 4, 2), returns(ALREADY_ON));
         let entry = vm.power.take_entry(VcpuId::new(1)).unwrap();
@@ -366,7 +366,7 @@ mod affinity_info {
         let vm = vm(V1_1, 2);
         assert_eq!(
             call(&vm, 0xc400_0003, 1, RAM, 0),
-            Outcome::TurnedOn(VcpuId::new(1))
+            Answer::TurnedOn(VcpuId::new(1))
         );
         assert_eq!(call(&vm, SMC64, 1, 0, 0), returns(ON));
     }
@@ -377,12 +377,12 @@ mod affinity_info {
         let vm = vm(V1_1, 2);
         assert_eq!(
             call(&vm, 0xc400_0003, 1, RAM, 0),
-            Outcome::TurnedOn(VcpuId::new(1))
+            Answer::TurnedOn(VcpuId::new(1))
         );
         assert!(vm.power.take_entry(VcpuId::new(1)).is_some());
         assert_eq!(
             call_from(&vm, 1, [0x8400_0002, 0x1_0000, 0, 0]),
-            Outcome::Off
+            Answer::Off
         );
         assert_eq!(call(&vm, SMC64, 1, 0, 0), returns(ON));
         assert_eq!(call(&vm, 0xc400_0003, 1, RAM, 0), returns(ALREADY_ON));
@@ -390,7 +390,7 @@ mod affinity_info {
         assert_eq!(call(&vm, SMC64, 1, 0, 0), returns(OFF));
         assert_eq!(
             call(&vm, 0xc400_0003, 1, RAM, 0),
-            Outcome::TurnedOn(VcpuId::new(1))
+            Answer::TurnedOn(VcpuId::new(1))
         );
     }
 
@@ -402,7 +402,7 @@ mod affinity_info {
         assert_eq!(call(&vm, SMC64, 0x2e1, 1, 0), returns(INVALID_PARAMETERS));
         assert_eq!(
             call(&vm, 0xc400_0003, 0x103, RAM, 0),
-            Outcome::TurnedOn(VcpuId::new(19))
+            Answer::TurnedOn(VcpuId::new(19))
         );
         assert_eq!(call(&vm, SMC64, 0x100, 1, 0), returns(ON));
     }
@@ -576,7 +576,7 @@ mod stopping {
                 (0x8400_0009, StopEvent::Reset),
             ] {
                 let vm = vm(version, 2);
-                assert_eq!(call_from(&vm, 1, [id, 0, 0, 0]), Outcome::Stop(event));
+                assert_eq!(call_from(&vm, 1, [id, 0, 0, 0]), Answer::Stop(event));
                 assert_eq!(vm.power.stopping(), Some(event));
             }
         }
@@ -587,11 +587,11 @@ mod stopping {
         let vm = vm(V1_0, 2);
         assert_eq!(
             call(&vm, 0x8400_0009, 0, 0, 0),
-            Outcome::Stop(StopEvent::Reset)
+            Answer::Stop(StopEvent::Reset)
         );
         assert_eq!(
             call_from(&vm, 1, [0x8400_0008, 0, 0, 0]),
-            Outcome::Stop(StopEvent::Reset)
+            Answer::Stop(StopEvent::Reset)
         );
         assert!(!goes_off(&vm, 1, 0x8400_0002));
         assert_eq!(vm.power.stopping(), Some(StopEvent::Reset));
@@ -634,7 +634,7 @@ mod system_reset2 {
                 let vm = vm(version, 2);
                 assert_eq!(
                     call(&vm, id, JUNK, 0x1234, 0),
-                    Outcome::Stop(StopEvent::WarmReset)
+                    Answer::Stop(StopEvent::WarmReset)
                 );
             }
         }
@@ -660,7 +660,7 @@ mod system_off2 {
         for id in [0x8400_0015, 0xc400_0015] {
             for kind in [0, 1, JUNK | 1] {
                 let vm = vm(V1_3, 2);
-                assert_eq!(call(&vm, id, kind, 0, 0), Outcome::Stop(StopEvent::Off));
+                assert_eq!(call(&vm, id, kind, 0, 0), Answer::Stop(StopEvent::Off));
             }
         }
     }
@@ -685,7 +685,7 @@ mod system_off2 {
         let vm = vm(V1_3, 1);
         assert_eq!(
             call(&vm, 0x8400_0015, 1, JUNK, 0),
-            Outcome::Stop(StopEvent::Off)
+            Answer::Stop(StopEvent::Off)
         );
     }
 }
@@ -767,13 +767,13 @@ mod version_0_1 {
         let vm = vm(V0_1, 2);
         assert_eq!(
             call(&vm, CPU_ON, 1, RAM, 7),
-            Outcome::TurnedOn(VcpuId::new(1))
+            Answer::TurnedOn(VcpuId::new(1))
         );
         assert_eq!(vm.power.take_entry(VcpuId::new(1)).unwrap().context, 7);
         assert_eq!(call(&vm, CPU_SUSPEND, 0, 0, 0), STANDBY);
         assert_eq!(call(&vm, CPU_SUSPEND, 0x1_0000, RAM, 0), POWER_DOWN);
         assert_eq!(call(&vm, MIGRATE, 1, 0, 0), returns(NOT_SUPPORTED));
-        assert_eq!(call(&vm, CPU_OFF, 0x1_0000, 0, 0), Outcome::Off);
+        assert_eq!(call(&vm, CPU_OFF, 0x1_0000, 0, 0), Answer::Off);
     }
 
     #[test]
@@ -794,7 +794,7 @@ mod version_0_1 {
         let context = JUNK | 5;
         assert_eq!(
             call(&vm, CPU_ON, 1, RAM, context),
-            Outcome::TurnedOn(VcpuId::new(1))
+            Answer::TurnedOn(VcpuId::new(1))
         );
         assert_eq!(
             vm.power.take_entry(VcpuId::new(1)).unwrap().context,
@@ -807,7 +807,7 @@ mod version_0_1 {
         let vm = vm(V0_1, 2);
         assert_eq!(
             call(&vm, JUNK | CPU_ON, 1, RAM, 0),
-            Outcome::TurnedOn(VcpuId::new(1))
+            Answer::TurnedOn(VcpuId::new(1))
         );
     }
 
@@ -829,9 +829,9 @@ mod version_0_1 {
         vm.legacy.cpu_off = 0x8000_0000;
         assert_eq!(
             call(&vm, 0x8400_0002, 1, RAM, 0),
-            Outcome::TurnedOn(VcpuId::new(1))
+            Answer::TurnedOn(VcpuId::new(1))
         );
-        assert_eq!(call(&vm, 0x8000_0000, 0, 0, 0), Outcome::Off);
+        assert_eq!(call(&vm, 0x8000_0000, 0, 0, 0), Answer::Off);
         assert_eq!(call(&vm, CPU_ON, 1, RAM, 0), returns(NOT_SUPPORTED));
     }
 }
@@ -846,11 +846,11 @@ fn a_hidden_function_is_not_supported_by_call_and_features() {
     let hiding = Firmware::new(registers(V1_1), psci, 2, ram, 1_000_000);
     assert_eq!(
         call(&hiding, 0x8400_0006, 0, 0, 0),
-        Outcome::Return(-1i64 as u64)
+        Answer::Return(-1i64 as u64)
     );
     assert_eq!(
         call(&hiding, 0x8400_000a, 0x8400_0006, 0, 0),
-        Outcome::Return(-1i64 as u64)
+        Answer::Return(-1i64 as u64)
     );
     assert_eq!(
         smccc::answer(&hiding, &[0x8400_0006, 0, 0, 0]),
@@ -858,7 +858,7 @@ fn a_hidden_function_is_not_supported_by_call_and_features() {
     );
     assert_eq!(
         call(&vm(V1_1, 2), 0x8400_000a, 0x8400_0006, 0, 0),
-        Outcome::Return(0)
+        Answer::Return(0)
     );
 }
 
@@ -889,7 +889,7 @@ fn cpu_on_of_a_vm_that_stops_does_not_return() {
     let vm = vm(V1_0, 2);
     assert_eq!(vm.power.stop(StopEvent::Reset), StopEvent::Reset);
     let outcome = call(&vm, 0xc400_0003, 1, RAM, 0);
-    assert_eq!(outcome, Outcome::Stop(StopEvent::Reset));
+    assert_eq!(outcome, Answer::Stop(StopEvent::Reset));
 }
 
 /// The ids that the configuration gives are the only ones of 0.1, and of 0.1 alone.
@@ -908,19 +908,16 @@ fn ids_of_0_1_that_were_chosen_take_the_place_of_kvms() {
     let old = Firmware::new(registers(V0_1), psci, 2, ram, 1_000_000);
     assert_eq!(
         call(&old, 0x95c1_ba60, 1, RAM, 0),
-        Outcome::Return(-1i64 as u64)
+        Answer::Return(-1i64 as u64)
     );
-    assert_eq!(call(&old, 0x11, 0, 0, 0), Outcome::Suspend(Depth::Standby));
-    assert_eq!(call(&old, 0x14, 0, 0, 0), Outcome::Return(-1i64 as u64));
+    assert_eq!(call(&old, 0x11, 0, 0, 0), Answer::Suspend(Depth::Standby));
+    assert_eq!(call(&old, 0x14, 0, 0, 0), Answer::Return(-1i64 as u64));
     // Even where the convention has a call of its own: bad CPU, not the version.
     assert_eq!(
         call(&old, 0x8000_0000, 9, RAM, 0),
-        Outcome::Return(-2i64 as u64)
+        Answer::Return(-2i64 as u64)
     );
     let new = Firmware::new(registers(V0_2), psci, 2, ram, 1_000_000);
-    assert_eq!(call(&new, 0x12, 0, 0, 0), Outcome::Return(-1i64 as u64));
-    assert_eq!(
-        call(&new, 0x8000_0000, 9, RAM, 0),
-        Outcome::Return(0x1_0002)
-    );
+    assert_eq!(call(&new, 0x12, 0, 0, 0), Answer::Return(-1i64 as u64));
+    assert_eq!(call(&new, 0x8000_0000, 9, RAM, 0), Answer::Return(0x1_0002));
 }

@@ -35,7 +35,7 @@ fn running(version: PsciVersion, vcpus: usize, on: u8) -> Firmware {
     vm
 }
 
-fn suspends(vm: &Firmware, who: u8, state: u64) -> Outcome {
+fn suspends(vm: &Firmware, who: u8, state: u64) -> Answer {
     call_from(vm, who, [CPU_SUSPEND, state, RAM, 0])
 }
 
@@ -57,7 +57,7 @@ fn the_system_sleeps_when_all_others_are_off() {
     for version in SINCE_1_0 {
         for id in SYSTEM_SUSPEND {
             let vm = vm(version, 3);
-            let asleep = Outcome::Suspend(Depth::System);
+            let asleep = Answer::Suspend(Depth::System);
             assert_eq!(call(&vm, id, RAM + 4, 9, 0), asleep);
             let entry = vm.power.wake(A, 0).unwrap();
             assert_eq!((entry.pc, entry.context), (RAM + 4, 9));
@@ -75,7 +75,7 @@ fn the_system_does_not_sleep_before_all_others_are_off() {
         assert_eq!(suspends(&vm, 1, POWER_DOWN_STATE), POWER_DOWN);
         assert_eq!(call(&vm, id, RAM, 0, 0), returns(DENIED));
         assert!(vm.power.wake(B, 0).is_some());
-        assert_eq!(call_from(&vm, 1, [0x8400_0002, 0, 0, 0]), Outcome::Off);
+        assert_eq!(call_from(&vm, 1, [0x8400_0002, 0, 0, 0]), Answer::Off);
         assert_eq!(call(&vm, id, RAM, 0, 0), returns(DENIED), "1 still leaves");
         assert!(!vm.power.cpu_off(B));
         assert_eq!(call(&vm, id, 1, 0, 0), returns(INVALID_ADDRESS));
@@ -86,10 +86,10 @@ fn the_system_does_not_sleep_before_all_others_are_off() {
 #[test]
 fn a_frozen_cpu_is_off_until_it_is_turned_on() {
     let vm = running(V1_0, 2, 2);
-    assert_eq!(call_from(&vm, 1, [CPU_FREEZE, 0, 0, 0]), Outcome::Freeze);
+    assert_eq!(call_from(&vm, 1, [CPU_FREEZE, 0, 0, 0]), Answer::Freeze);
     assert!(!vm.power.cpu_off(B));
     assert_eq!(call(&vm, 0xc400_0004, 1, 0, 0), returns(1));
-    assert_eq!(call(&vm, 0xc400_0003, 1, RAM, 0), Outcome::TurnedOn(B));
+    assert_eq!(call(&vm, 0xc400_0003, 1, RAM, 0), Answer::TurnedOn(B));
     assert!(!goes_off(&vm, 0, CPU_FREEZE));
     assert!(goes_off(&vm, 1, CPU_FREEZE));
     assert_eq!(vm.power.stopping(), Some(StopEvent::AllOff));
@@ -98,7 +98,7 @@ fn a_frozen_cpu_is_off_until_it_is_turned_on() {
 mod mode {
     use super::*;
 
-    fn set(vm: &Firmware, mode: u64) -> Outcome {
+    fn set(vm: &Firmware, mode: u64) -> Answer {
         call(vm, SET_SUSPEND_MODE, mode, 0, 0)
     }
 
@@ -227,7 +227,7 @@ mod statistics {
     }
 
     /// PSCI_STAT_COUNT and PSCI_STAT_RESIDENCY of power-down.
-    fn power_downs(vm: &Firmware, who: u64) -> [Outcome; 2] {
+    fn power_downs(vm: &Firmware, who: u64) -> [Answer; 2] {
         [STAT_COUNT[1], STAT_RESIDENCY[1]].map(|id| call(vm, id, who, POWER_DOWN_STATE, 0))
     }
 
@@ -243,7 +243,7 @@ mod statistics {
             vm.power.leaves(B, since);
             assert!(!vm.power.cpu_off(B));
             assert_eq!(power_downs(&vm, 1), before, "still off");
-            assert_eq!(call(&vm, CPU_ON, 1, RAM, 0), Outcome::TurnedOn(B));
+            assert_eq!(call(&vm, CPU_ON, 1, RAM, 0), Answer::TurnedOn(B));
             assert_eq!(power_downs(&vm, 1), before, "about to begin");
             assert!(vm.power.take_entry(B).is_some());
             vm.power.begins(B, since + 30);

@@ -142,6 +142,11 @@ impl VcpuSet {
         Self(self.0 | other.0)
     }
 
+    /// The members of both.
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// All but `vcpu`.
     pub const fn without(self, vcpu: VcpuId) -> Self {
         Self(self.0 & !Self::one(vcpu).0)
@@ -168,7 +173,20 @@ impl VcpuSet {
     }
 }
 
-impl Iterator for VcpuSet {
+impl IntoIterator for VcpuSet {
+    type Item = VcpuId;
+    type IntoIter = Members;
+
+    fn into_iter(self) -> Members {
+        Members(self.0)
+    }
+}
+
+/// The members of a [`VcpuSet`], in ascending order.
+#[derive(Clone, Debug)]
+pub struct Members(u32);
+
+impl Iterator for Members {
     type Item = VcpuId;
 
     fn next(&mut self) -> Option<VcpuId> {
@@ -215,6 +233,6 @@ mod tests {
     fn a_set_yields_its_members_in_order() {
         let mut set = VcpuSet::one(VcpuId::new(31));
         set.insert(VcpuId::new(2));
-        assert!(set.map(VcpuId::index).eq([2, 31]));
+        assert!(set.into_iter().map(VcpuId::index).eq([2, 31]));
     }
 }

@@ -100,13 +100,6 @@ struct Guarded {
     sleepers: Sleepers,
 }
 
-/// The first `vcpus` vCPUs, at most [`MAX_VCPUS`].
-fn all(vcpus: usize) -> VcpuSet {
-    let mut all = VcpuSet::EMPTY;
-    (0..vcpus).for_each(|index| all.insert(VcpuId::new(index as u8)));
-    all
-}
-
 impl Power {
     /// A VM of `vcpus` vCPUs that is at rest, as after SYSTEM_OFF.
     ///
@@ -120,7 +113,7 @@ impl Power {
             began: [const { AtomicU64::new(0) }; MAX_VCPUS],
             guarded: Mutex::new(Guarded {
                 entries: [None; MAX_VCPUS],
-                parked: all(vcpus),
+                parked: VcpuSet::first(vcpus),
                 sleepers: Sleepers::NONE,
             }),
         }
@@ -133,7 +126,7 @@ impl Power {
 
     /// Every vCPU.
     pub fn all(&self) -> VcpuSet {
-        all(self.vcpus)
+        VcpuSet::first(self.vcpus)
     }
 
     /// First start, and restart: vCPU 0 is on and begins at `entry`, all others are off.

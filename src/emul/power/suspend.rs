@@ -91,6 +91,7 @@ impl Power {
         let above = |mpidr: Mpidr| mpidr.affinity() >> (8 * level.min(TOP_LEVEL));
         let mut members = VcpuSet::EMPTY;
         self.all()
+            .into_iter()
             .filter(|&vcpu| above(Mpidr::of_vcpu(vcpu)) == above(mpidr))
             .for_each(|vcpu| members.insert(vcpu));
         members
@@ -141,7 +142,7 @@ impl Power {
             _ => others.without(who),
         };
         let mut shallower = false;
-        for other in others.filter(|&other| self.on().contains(other)) {
+        for other in others.intersection(self.on()) {
             let theirs = sleepers.state_of(other).ok_or(Error::Denied)?;
             shallower |= state.kind == StateType::PowerDown && theirs.kind == StateType::Standby;
         }
@@ -219,7 +220,7 @@ impl Power {
         let sleepers = &self.guarded.lock().sleepers;
         let mut state = HwState::Off;
         let domain = self.domain(Mpidr::of_vcpu(vcpu), level);
-        for vcpu in domain.filter(|&vcpu| self.on().contains(vcpu)) {
+        for vcpu in domain.intersection(self.on()) {
             match sleepers.state_of(vcpu) {
                 Some(sleep) if u32::from(sleep.level) >= level => {
                     if sleep.kind == StateType::Standby {

@@ -392,7 +392,7 @@ fn a_reset_has_one_last_parker_and_leaves_nothing_behind() {
                 CPUS.map(|who| power.take_entry(who)),
                 [Some(entry(7)), None, None]
             );
-            assert!(power.on().eq([CPUS[0]]));
+            assert!(power.on().into_iter().eq([CPUS[0]]));
         },
     );
 }

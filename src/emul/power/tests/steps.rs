@@ -35,7 +35,7 @@ fn a_new_vm_is_at_rest() {
 #[test]
 fn a_vm_begins_on_its_first_vcpu_alone() {
     let power = running();
-    assert!(power.on().eq([A]));
+    assert!(power.on().into_iter().eq([A]));
     assert_eq!(power.stopping(), None);
     assert_eq!(power.take_entry(A), None);
     assert_eq!(power.take_entry(B), None);
@@ -69,10 +69,10 @@ fn a_vcpu_goes_on_and_off_and_on_again() {
     let power = running();
     for pc in [4, 8, 12] {
         assert_eq!(power.cpu_on(B, entry(pc)), Ok(()));
-        assert!(power.on().eq([A, B]));
+        assert!(power.on().into_iter().eq([A, B]));
         assert_eq!(power.take_entry(B), Some(entry(pc)));
         assert!(!power.cpu_off(B));
-        assert!(power.on().eq([A]));
+        assert!(power.on().into_iter().eq([A]));
         assert_eq!(power.take_entry(B), None);
     }
 }
@@ -97,7 +97,7 @@ fn a_restarted_vm_knows_nothing_of_its_former_life() {
         [None, None, Some(StopEvent::Reset)]
     );
     assert!(power.start(entry(0)));
-    assert!(power.on().eq([A]));
+    assert!(power.on().into_iter().eq([A]));
     assert_eq!(power.take_entry(B), None);
     assert_eq!(power.cpu_on(B, entry(8)), Ok(()));
     assert_eq!(power.take_entry(B), Some(entry(8)));
@@ -145,7 +145,7 @@ fn who_leaves_because_the_vm_stops_is_not_seen_off() {
     let _ = power.stop(StopEvent::Reset);
     assert!(!power.cpu_off(B));
     assert!(!power.cpu_off(A));
-    assert!(power.on().eq([A, B]));
+    assert!(power.on().into_iter().eq([A, B]));
     assert_eq!(power.stopping(), Some(StopEvent::Reset));
 }
 

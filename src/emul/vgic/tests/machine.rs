@@ -322,9 +322,10 @@ impl Machine {
     /// Every kicked vCPU refreshes.
     pub fn settle(&mut self) {
         for _ in 0..64 {
-            let Some(cpu) = self.kicked.next() else {
+            let Some(cpu) = self.kicked.into_iter().next() else {
                 return;
             };
+            self.kicked = self.kicked.without(cpu);
             self.refresh(cpu.index());
             self.hardware(cpu.index());
         }

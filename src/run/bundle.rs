@@ -63,7 +63,7 @@ pub fn start(initrd: Option<&'static mut [u8]>, ram: &mut Ram, machine: &'static
 fn start_all(bundle: &Bundle<'static>, ram: &mut Ram, machine: &'static Machine) {
     let resources = Resources {
         cpus: machine.online().count(),
-        vcpus: machine.gic.max_vcpus(),
+        vcpus: machine.gic.version().max_vcpus(),
         memory: ram.largest(RAM_ALIGN),
     };
     let mut homes = Homes::new(machine);

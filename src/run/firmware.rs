@@ -10,6 +10,7 @@ use crate::{
         firmware::{Answer, Caller},
         smccc, trng,
     },
+    spec::psci::Error,
     types::VcpuSet,
     vm::Vcpu,
 };
@@ -34,16 +35,16 @@ pub fn call(vcpu: &mut Vcpu, regs: &mut GuestRegs, imm: u16) -> Exit {
         }
         // Should the vCPU ever come back by mistake, its caller reads a failure.
         Answer::Off => {
-            regs.set_result(INTERNAL_FAILURE);
+            regs.set_result(Error::InternalFailure.x0());
             return Exit::Park;
         }
         Answer::Freeze => {
-            regs.set_result(INTERNAL_FAILURE);
+            regs.set_result(Error::InternalFailure.x0());
             vcpu.frozen = true;
             return Exit::Park;
         }
         Answer::Stop(_) => {
-            regs.set_result(INTERNAL_FAILURE);
+            regs.set_result(Error::InternalFailure.x0());
             vcpu.vm.kick(vcpu.vm.firmware.power.all().without(vcpu.id));
             return Exit::Park;
         }
@@ -62,4 +63,3 @@ pub fn call(vcpu: &mut Vcpu, regs: &mut GuestRegs, imm: u16) -> Exit {
 }
 
 const SUCCESS: u64 = 0;
-const INTERNAL_FAILURE: u64 = -6i64 as u64;

@@ -14,6 +14,16 @@ pub enum GicVersion {
     V3,
 }
 
+impl GicVersion {
+    /// The most vCPUs that a VM can have: a GICv2 has eight CPU interfaces (IHI0048B 2.2).
+    pub const fn max_vcpus(self) -> usize {
+        match self {
+            Self::V2 => 8,
+            Self::V3 => MAX_VCPUS,
+        }
+    }
+}
+
 /// The most list registers that the architecture has (IHI0069H 12.4); a CPU has 1 to 16 of them.
 pub const MAX_LRS: usize = 16;
 /// The most regions of redistributors that a board may have; the architecture has no limit (IHI0069H 12.10).

@@ -3,6 +3,7 @@
 use super::bank::{bit, each};
 use super::registers::{Site, Written, value};
 use super::{At, Reply, Vgic};
+use crate::spec::gic::GicVersion;
 use crate::spec::machine::{INTIDS, SPI_BASE};
 use crate::types::{VcpuId, VcpuSet};
 
@@ -53,7 +54,7 @@ impl Requests {
 
 /// The vCPUs that exist, a bit each.
 fn existing(gic: &Vgic) -> u32 {
-    (1u32 << gic.vcpus.min(super::MAX_VCPUS_V2)) - 1
+    (1u32 << gic.vcpus.min(GicVersion::V2.max_vcpus())) - 1
 }
 
 /// ITARGETSR (IHI0048B 4.3.12): a private interrupt's target is who reads; RAZ/WI with one CPU.

@@ -72,8 +72,6 @@ const BANKS: usize = INTIDS as usize / 32;
 const SPIS: usize = (INTIDS - SPI_BASE) as usize;
 /// The most board interrupts that a VM's interrupts can be linked to.
 pub const MAX_LINKS: usize = 16;
-/// The most vCPUs that a GICv2 knows (IHI0048B 4.3.12).
-pub const MAX_VCPUS_V2: usize = 8;
 
 /// A VM's interrupt controller. What exits ask for comes first, in reach of one instruction.
 #[derive(Clone, Debug)]
@@ -157,10 +155,7 @@ impl Vgic {
     /// after reset. Priorities have `priority_bits` bits, 5 to 8, as ICH_VTR_EL2.PRIbits says of the
     /// board: a guest must not find bits that its list registers do not hold.
     pub const fn new(version: GicVersion, vcpus: usize, priority_bits: u32) -> Self {
-        let most = match version {
-            GicVersion::V2 => MAX_VCPUS_V2,
-            GicVersion::V3 => MAX_VCPUS,
-        };
+        let most = version.max_vcpus();
         let unimplemented = match priority_bits {
             ..=5 => 3,
             6 => 2,

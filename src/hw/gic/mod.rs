@@ -13,7 +13,7 @@ use crate::{
     arch,
     mm::mmio::Mmio,
     spec::gic::{GicVersion, gicd, ich_vtr},
-    types::{MAX_VCPUS, Pa},
+    types::Pa,
 };
 
 /// Priority of every interrupt that is used, four times. In a GICv2 with Security Extensions this is the Non-secure
@@ -152,11 +152,6 @@ impl Gic {
 
 /// The virtual CPU interface of the CPU that calls. Its registers have ICH's layout, whichever they are.
 impl Gic {
-    /// The most vCPUs that one VM can have: a GICv2 has eight CPU interfaces (IHI0048B 2.2).
-    pub const fn max_vcpus(&self) -> usize {
-        either!(self, v2: _ => 8, v3: _ => MAX_VCPUS)
-    }
-
     /// The page of registers that stands for a guest's CPU interface, if that is memory; the same on all CPUs.
     pub const fn guest_page(&self) -> Option<Pa> {
         either!(self, v2: gic => Some(gic.guest_page()), v3: _ => None)

@@ -239,12 +239,12 @@ fn devices(board: &Board) -> ArrayVec<PaRange, MAX_DEVICES> {
 }
 
 /// What the board's command line asks for; words of ours that mean nothing are named once the log is there.
-fn options(board: &Board) -> Options {
+fn options(board: &Board) {
     let options = Options::parse(board.bootargs, |_, _| {});
     serial::init_log(options.log);
-    Options::parse(board.bootargs, |word, allowed| {
+    let _ = Options::parse(board.bootargs, |word, allowed| {
         log::warn!("{word}: ignored, allowed: {allowed}")
-    })
+    });
 }
 
 fn greet(board: &Board) {

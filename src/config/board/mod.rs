@@ -25,7 +25,7 @@ use crate::{
         fdt::{Property, Tree},
         gic::MAX_REDIST_REGIONS,
     },
-    types::{MAX_PCPUS, MAX_VCPUS, Mpidr, Pa, PaRange},
+    types::{MAX_PCPUS, Mpidr, Pa, PaRange},
 };
 use arrayvec::ArrayVec;
 use cpus::Cpus;
@@ -64,7 +64,6 @@ pub struct Board<'a> {
     pub bootargs: &'a str,
     /// Where the initrd was loaded.
     pub initrd: Option<PaRange>,
-    compatible: Option<Property<'a>>,
 }
 
 /// A CPU of the board.
@@ -117,17 +116,6 @@ pub enum Gic {
         /// Maintenance interrupt.
         maintenance: Interrupt,
     },
-}
-
-impl Gic {
-    /// The most vCPUs that one VM can have: its GIC is of the board's architecture, and a GICv2 has
-    /// no more than eight CPU interfaces (IHI0048B 2.2).
-    pub const fn max_vcpus(&self) -> usize {
-        match self {
-            Self::V2 { .. } => 8,
-            Self::V3 { .. } => MAX_VCPUS,
-        }
-    }
 }
 
 /// A serial line.
@@ -210,7 +198,6 @@ impl<'a> Board<'a> {
             rtc: found.rtc.as_ref().and_then(reg::of_device),
             bootargs: text(bootargs).unwrap_or(""),
             initrd: firmware::initrd(found.chosen)?,
-            compatible: root.property("compatible"),
             memory: found.memory,
         })
     }
@@ -219,11 +206,5 @@ impl<'a> Board<'a> {
     /// board.
     pub fn has_memory(&self, range: PaRange) -> bool {
         self.memory.iter().any(|piece| piece.covers(range))
-    }
-
-    /// Whether the board says that it is, or is like, a `board`.
-    pub fn is_compatible(&self, board: &str) -> bool {
-        self.compatible
-            .is_some_and(|list| list.strings().any(|entry| entry == board))
     }
 }

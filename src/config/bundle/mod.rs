@@ -76,7 +76,7 @@ impl fmt::Display for BundleError {
 pub struct Resources {
     /// Board CPUs.
     pub cpus: usize,
-    /// The most vCPUs that one VM can have; see [`super::board::Gic::max_vcpus`].
+    /// The most vCPUs that one VM can have: as many as the board's interrupt controller allows.
     pub vcpus: usize,
     /// RAM in bytes for a VM that has the board to itself.
     pub memory: u64,

@@ -27,13 +27,17 @@ impl<'w, 't, 'a> Regs<'w, 't, 'a> {
     ) -> Result<Self, BoardError<'t, 'a>> {
         let cells = device.property("reg").and_then(Property::cells);
         let bus = way.last().copied().unwrap_or(device);
-        Ok(Self {
+        let regs = Self {
             way,
             device,
             cells: cells.unwrap_or_default(),
             address_cells: address_cells(bus)?,
             size_cells: size_cells(bus)?,
-        })
+        };
+        match regs.cells.is_empty() || regs.address_cells + regs.size_cells > 0 {
+            true => Ok(regs),
+            false => Err(regs.refused("none, as #address-cells and #size-cells are 0")),
+        }
     }
 
     /// Whose it is.
@@ -105,7 +109,8 @@ fn translate<'t, 'a>(
     }
     let (own_cells, cells_above) = (address_cells(bus)?, address_cells(above)?);
     let size_cells = size_cells(bus)?;
-    while !ranges.is_empty() {
+    // Of entries without any cells there would be no end.
+    while !ranges.is_empty() && own_cells + cells_above + size_cells > 0 {
         let child = ranges.number(own_cells);
         let parent = ranges.number(cells_above);
         let size = ranges.number(size_cells);

@@ -449,6 +449,40 @@ fn a_wrong_value_is_one_line_with_what_is_allowed() {
     }
 }
 
+/// Of cells of no width there is no end.
+#[test]
+fn entries_without_cells_are_one_line() {
+    let none = |n: Source| n.cells("#address-cells", &[0]).cells("#size-cells", &[0]);
+    let node = |tree: Source| {
+        tree.node("memory", |n| {
+            n.str("device_type", &["memory"]).cells("reg", &[1])
+        })
+    };
+    let allowed = "allowed: none, as #address-cells and #size-cells are 0";
+    assert_eq!(
+        refusal(gic_v3(two_cpus(node(none(Source::new()))))),
+        format!("board: /memory: reg = <1>, {allowed}")
+    );
+    let reserved = least().node("reserved-memory", |n| {
+        none(n).flag("ranges").node("r", |n| n.cells("reg", &[1]))
+    });
+    assert_eq!(
+        refusal(reserved),
+        format!("board: /reserved-memory/r: reg = <1>, {allowed}")
+    );
+    let clock = least().node("a", |n| {
+        none(n).flag("ranges").node("b", |n| {
+            none(n).cells("ranges", &[1]).node("c", |n| {
+                let n = n.cells("#address-cells", &[1]);
+                n.cells("ranges", &[0, 0x1000]).node("rtc", |n| {
+                    n.str("compatible", &["arm,pl031"]).cells("reg", &[0, 4])
+                })
+            })
+        })
+    });
+    with_board(clock.build(), |board| assert_eq!(board.rtc, None));
+}
+
 #[test]
 fn memory_nodes_add_up_and_reservations_are_taken_out() {
     let node = |tree: Source, name, reg: &[u32]| {

@@ -16,6 +16,10 @@ use crate::{
 };
 use arrayvec::ArrayVec;
 
+/// The most bytes of one range: as many as 1024 of the largest redistributors take (IHI0069H 12.10). EL2 goes by pages
+/// where ranges overlap.
+const MOST_BYTES: u64 = 1024 * 0x4_0000;
+
 /// Which architecture a controller is of.
 #[derive(Clone, Copy)]
 pub(super) enum Version {
@@ -71,7 +75,7 @@ fn v3<'t, 'a>(path: &Path<'t, 'a>) -> Result<Gic, BoardError<'t, 'a>> {
             .ok_or_else(|| BoardError::refused(node, STRIDE, "a multiple of 0x10000"))?,
     };
     let mut regs = Regs::new(path.above(), node)?;
-    let allowed = "GICD and each redistributor region, at multiples of 0x1000";
+    let allowed = "GICD and each redistributor region, at multiples of 0x1000, up to 256 MiB";
     let mut next = || present(&mut regs, allowed);
     Ok(Gic::V3 {
         dist: next()?,
@@ -87,7 +91,7 @@ fn v3<'t, 'a>(path: &Path<'t, 'a>) -> Result<Gic, BoardError<'t, 'a>> {
 #[inline(never)]
 fn v2<'t, 'a>(path: &Path<'t, 'a>) -> Result<Gic, BoardError<'t, 'a>> {
     let mut regs = Regs::new(path.above(), path.node())?;
-    let allowed = "GICD, GICC, GICH and GICV, at multiples of 0x1000";
+    let allowed = "GICD, GICC, GICH and GICV, at multiples of 0x1000, up to 256 MiB";
     let mut next = || present(&mut regs, allowed);
     Ok(Gic::V2 {
         dist: next()?,
@@ -106,7 +110,7 @@ fn present<'t, 'a>(
 ) -> Result<PaRange, BoardError<'t, 'a>> {
     let range = regs.next().transpose()?.flatten();
     range
-        .filter(|range| range.start().is_aligned(PAGE))
+        .filter(|range| range.start().is_aligned(PAGE) && range.bytes() <= MOST_BYTES)
         .ok_or_else(|| BoardError::refused(regs.device(), "reg", allowed))
 }
 

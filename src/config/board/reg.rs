@@ -8,6 +8,8 @@ use crate::{
 
 /// PCI's addresses are the widest.
 const MAX_CELLS: u32 = 3;
+/// Bytes from a device's first register to behind its last that is of use.
+const REACH: u64 = 0x1_0000;
 
 /// The entries of a `reg` that are still to be read.
 pub(super) struct Regs<'w, 't, 'a> {
@@ -128,11 +130,13 @@ fn translate<'t, 'a>(
     Ok(None)
 }
 
-/// The first registers of `device`, if they are of use: a misaligned access to device memory would fault.
+/// The first registers of `device`, if they are of use: a misaligned access to device memory would fault. However many
+/// there are said to be, no driver reaches further than [`REACH`].
 #[inline(never)]
 pub(super) fn of_device(device: &Path) -> Option<PaRange> {
     let regs = Regs::new(device.above(), device.node()).ok()?.next()?;
-    regs.ok()?.filter(|regs| regs.start().is_aligned(4))
+    let regs = regs.ok()?.filter(|regs| regs.start().is_aligned(4))?;
+    PaRange::new(regs.start(), regs.bytes().min(REACH))
 }
 
 fn address_cells<'t, 'a>(bus: Node<'t, 'a>) -> Result<u32, BoardError<'t, 'a>> {

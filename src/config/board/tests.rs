@@ -332,7 +332,7 @@ fn a_board_that_lacks_what_is_needed_is_one_line() {
     assert_eq!(
         refusal(v2),
         "board: /intc@1000: reg = <0 0x1000 0 0x1000 0 0x2000 0 0x1000>, \
-         allowed: GICD, GICC, GICH and GICV, at multiples of 0x1000"
+         allowed: GICD, GICC, GICH and GICV, at multiples of 0x1000, up to 256 MiB"
     );
     let v3 = memory(two_cpus(root())).node("intc@1004", |n| {
         n.str("compatible", &["arm,gic-v3"])
@@ -341,7 +341,7 @@ fn a_board_that_lacks_what_is_needed_is_one_line() {
     assert_eq!(
         refusal(v3),
         "board: /intc@1004: reg = <0 0x1004 0 0x10000 0 0x20000 0 0x20000>, \
-         allowed: GICD and each redistributor region, at multiples of 0x1000"
+         allowed: GICD and each redistributor region, at multiples of 0x1000, up to 256 MiB"
     );
 }
 
@@ -358,6 +358,46 @@ fn a_misaligned_device_is_left_alone() {
             assert_eq!(board.rtc.is_some(), found, "{at:#x}");
         });
     }
+}
+
+/// Mapped page by page, 2^47 bytes would take days.
+#[test]
+fn no_device_has_registers_without_end() {
+    let gic = |bytes: [u32; 2]| {
+        memory(two_cpus(root())).node("intc@1000", |n| {
+            n.str("compatible", &["arm,gic-v3"])
+                .cells("phandle", &[1])
+                .cells("#interrupt-cells", &[3])
+                .cells("interrupts", &[1, 9, 4])
+                .cells("reg", &[0, 0x1000, 0, 0x1_0000, 1, 0, bytes[0], bytes[1]])
+        })
+    };
+    // QEMU's second region has 64 MiB.
+    for bytes in [0x400_0000, 0x1000_0000] {
+        with_board(gic([0, bytes]).build(), |board| match &board.gic {
+            Gic::V3 { redists, .. } => assert_eq!(redists[0].bytes(), bytes.into()),
+            Gic::V2 { .. } => panic!("a GICv2"),
+        });
+    }
+    for (bytes, printed) in [
+        ([0, 0x1000_1000], "0 0x10001000"),
+        ([0x8000, 0], "0x8000 0"),
+    ] {
+        assert_eq!(
+            refusal(gic(bytes)),
+            format!(
+                "board: /intc@1000: reg = <0 0x1000 0 0x10000 1 0 {printed}>, allowed: GICD and each \
+                 redistributor region, at multiples of 0x1000, up to 256 MiB"
+            )
+        );
+    }
+    let clock = least().node("rtc", |n| {
+        n.str("compatible", &["arm,pl031"])
+            .cells("reg", &[0, 0x901_0000, 0x8000, 0])
+    });
+    with_board(clock.build(), |board| {
+        assert_eq!(board.rtc, Some(range(0x901_0000, 0x1_0000)));
+    });
 }
 
 /// RAM of the least board is [0x4000_0000, 0xc000_0000).

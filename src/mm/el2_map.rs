@@ -23,7 +23,10 @@ use crate::{
     types::{MAX_PCPUS, Pa, PaRange},
 };
 use arrayvec::{ArrayVec, CapacityError};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// The most device ranges that are mapped: three of a GIC and its redistributors, the UART, the clock, the power manager.
 pub const MAX_DEVICES: usize = 6 + MAX_REDIST_REGIONS;
@@ -77,37 +80,74 @@ impl Memory {
     }
 }
 
+/// What cannot be mapped, and why.
+#[derive(Debug)]
+pub struct Unmapped {
+    what: &'static str,
+    start: Pa,
+    end: Pa,
+    error: MapError,
+}
+
+impl fmt::Display for Unmapped {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(
+            f,
+            "{} from {} to {}: {}",
+            self.what, self.start, self.end, self.error
+        )
+    }
+}
+
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// Builds the map of `plan` and switches this CPU over. To be called once.
-pub fn install(plan: &Plan) -> Result<Memory, MapError> {
-    if INSTALLED.swap(true, Ordering::Relaxed) {
-        return Err(MapError::Overlap);
-    }
+/// Builds the map of `plan` and switches this CPU over, which happens once; after an error another plan may be tried.
+pub fn install(plan: &Plan) -> Result<Memory, Unmapped> {
+    let mut tried = Unmapped {
+        what: "Bulkhead",
+        start: boot::image_start(),
+        end: boot::image_end(),
+        error: MapError::OutOfTables,
+    };
+    build(plan, &mut tried).map_err(|error| Unmapped { error, ..tried })
+}
+
+fn build(plan: &Plan, tried: &mut Unmapped) -> Result<Memory, MapError> {
     let mut memory = PoolTables;
-    let tables = Tables::new(&mut memory, 48).ok_or(MapError::OutOfTables)?;
-    let mut map = Identity { tables, memory };
+    let mut map = Identity {
+        tables: Tables::new(&mut memory, 48).ok_or(MapError::OutOfTables)?,
+        memory,
+        tried,
+    };
     let data = map.image(plan.guards)?;
     let mut pieces: ArrayVec<PaRange, { MAX_PIECES + MAX_DEVICES }> = ArrayVec::new();
     for some in [plan.free, plan.loaded, data.as_slice()] {
         pieces.try_extend_from_slice(some).map_err(too_many)?;
     }
+    map.tried.what = "memory";
     map.data(&pieces)?;
+    map.tried.what = "device";
     for device in plan.devices {
         map.device(*device, plan)?;
     }
+    map.tried.what = "cpu-release-addr";
     for word in plan.mailboxes {
-        map.mailbox(*word)?;
+        // One page may have the words of several CPUs.
+        map.page(*word, Attributes::DATA)?;
     }
-    // SAFETY: the image's parts are mapped as their sections want, the stack in use lies in its data, and the
-    // tables are dropped here without having been given to anybody.
-    unsafe { mmu::switch_to(map.tables.root()) };
-    Ok(Memory {
+    let memory = Memory {
         ram: Ram::new(plan.free),
         loaded: plan.loaded.try_into().map_err(too_many)?,
         devices: plan.devices.try_into().map_err(too_many)?,
         mailboxes: plan.mailboxes.try_into().map_err(too_many)?,
-    })
+    };
+    if INSTALLED.swap(true, Ordering::Relaxed) {
+        return Err(MapError::Overlap);
+    }
+    // SAFETY: the image's parts are mapped as their sections want, the stack in use lies in its data, and the
+    // tables are dropped here without having been given to anybody.
+    unsafe { mmu::switch_to(map.tables.root()) };
+    Ok(memory)
 }
 
 /// More than is kept track of.
@@ -115,13 +155,20 @@ fn too_many(_: CapacityError) -> MapError {
     MapError::OutOfTables
 }
 
-struct Identity<M> {
+/// An end that no map reaches, for what ends with the address space.
+const NOWHERE: Pa = Pa::new(u64::MAX);
+
+struct Identity<'u, M> {
     tables: Tables,
     memory: M,
+    /// What is being mapped.
+    tried: &'u mut Unmapped,
 }
 
-impl<M: TableMemory> Identity<M> {
+impl<M: TableMemory> Identity<'_, M> {
     fn range(&mut self, start: Pa, end: Pa, attributes: Attributes) -> Result<(), MapError> {
+        let tried = &mut *self.tried;
+        (tried.start, tried.end) = (start, end);
         let attributes = if regs::current_el() == 1 {
             attributes.at_el1()
         } else {
@@ -139,15 +186,22 @@ impl<M: TableMemory> Identity<M> {
         }
     }
 
+    /// The page around `at`, which may be mapped already.
+    fn page(&mut self, at: Pa, attributes: Attributes) -> Result<(), MapError> {
+        let start = at.align_down(PAGE);
+        let end = start.checked_add(PAGE).unwrap_or(NOWHERE);
+        match self.range(start, end, attributes) {
+            Err(MapError::Overlap) => Ok(()),
+            result => result,
+        }
+    }
+
     /// The image, but for the end of its data, which is left to [`Identity::data`].
     fn image(&mut self, guards: &[Pa]) -> Result<Option<PaRange>, MapError> {
-        self.range(boot::image_start(), boot::rodata_start(), Attributes::CODE)?;
-        self.range(
-            boot::rodata_start(),
-            boot::data_start(),
-            Attributes::CONSTANTS,
-        )?;
-        let mut at = boot::data_start();
+        let (constants, data) = (boot::rodata_start(), boot::data_start());
+        self.range(boot::image_start(), constants, Attributes::CODE)?;
+        self.range(constants, data, Attributes::CONSTANTS)?;
+        let mut at = data;
         for guard in guards {
             self.range(at, *guard, Attributes::DATA)?;
             at = guard.checked_add(PAGE).ok_or(MapError::BadRange)?;
@@ -170,37 +224,23 @@ impl<M: TableMemory> Identity<M> {
         Ok(())
     }
 
-    fn mailbox(&mut self, word: Pa) -> Result<(), MapError> {
-        let page = word.align_down(PAGE);
-        let end = page.checked_add(PAGE).ok_or(MapError::BadRange)?;
-        match self.range(page, end, Attributes::DATA) {
-            // One page may have the words of several CPUs.
-            Err(MapError::Overlap) => Ok(()),
-            result => result,
-        }
-    }
-
     /// Two devices may share pages, which are mapped once; none may lie where there is memory.
     fn device(&mut self, device: PaRange, plan: &Plan) -> Result<(), MapError> {
         let start = device.start().align_down(PAGE);
-        let end = device.end().align_up(PAGE).ok_or(MapError::BadRange)?;
-        let pages = PaRange::between(start, end).ok_or(MapError::BadRange)?;
+        let end = device.end().align_up(PAGE).unwrap_or(NOWHERE);
+        let whole = self.range(start, end, Attributes::DEVICE);
         let image = boot::image();
         let mut memory = plan.free.iter().chain(plan.loaded).chain(&image);
-        if memory.any(|piece| piece.overlaps(pages)) {
+        if memory.any(|piece| piece.start() < end && start < piece.end()) {
             return Err(MapError::Overlap);
         }
-        let whole = self.range(start, end, Attributes::DEVICE);
         if whole != Err(MapError::Overlap) {
             return whole;
         }
         let mut at = start;
         while at < end {
-            let next = at.checked_add(PAGE).ok_or(MapError::BadRange)?;
-            match self.range(at, next, Attributes::DEVICE) {
-                Ok(()) | Err(MapError::Overlap) => at = next,
-                error => return error,
-            }
+            self.page(at, Attributes::DEVICE)?;
+            at = at.checked_add(PAGE).unwrap_or(end);
         }
         Ok(())
     }

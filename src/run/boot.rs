@@ -9,7 +9,7 @@ use super::{
 use crate::{
     arch::{self, boot, regs},
     config::{
-        board::{self, Board, EnableMethod, Interrupt, Trigger},
+        board::{self, Board, EnableMethod, Interrupt, MAX_RANGES, Trigger},
         options::Options,
     },
     emul::mitigation::CpuFacts,
@@ -62,12 +62,11 @@ pub fn primary(device_tree: u64, el: u64, enter: Enter) -> ! {
         Ok(tree) => tree,
         Err(error) => give_up(format_args!("{error}")),
     };
+    let given = Given { tree: &tree, range };
     if el != 2 {
-        refuse(
-            &tree,
-            range,
-            format_args!("entered at EL{el}, needs EL2 (QEMU: -M virt,virtualization=on)"),
-        );
+        given.refuse(format_args!(
+            "entered at EL{el}, needs EL2 (QEMU: -M virt,virtualization=on)"
+        ));
     }
     match &mut Board::discover(&tree) {
         // Its UART is not touched: who knows what is there on this board.
@@ -75,28 +74,37 @@ pub fn primary(device_tree: u64, el: u64, enter: Enter) -> ! {
             "the device tree has no free memory at {:#x}, where Bulkhead is: is it another board's?",
             image.start().get()
         )),
-        Ok(board) => run(board, range, enter),
-        Err(error) => refuse(&tree, range, format_args!("{error}")),
+        Ok(board) => run(board, &given, image, enter),
+        Err(error) => given.refuse(format_args!("{error}")),
     }
 }
 
-/// Says on the board's UART, if there is one, why nothing comes of it. The reason may quote the tree, which is at `range`.
-fn refuse(tree: &Tree, range: PaRange, reason: fmt::Arguments) -> ! {
-    if let Some(uart) = board::uart(tree) {
-        let guards = [boot::stack_guard()];
-        let loaded = whole_pages(range);
-        let plan = Plan {
-            free: &[],
-            loaded: loaded.as_slice(),
-            devices: &[uart.regs],
-            mailboxes: &[],
-            guards: &guards,
-        };
-        if let Ok(memory) = el2_map::install(&plan) {
-            serial::open(Port::of(Some(&uart), &memory));
+/// The device tree that the board's firmware has given to us.
+struct Given<'t, 'a> {
+    tree: &'t Tree<'a>,
+    /// Where it is.
+    range: PaRange,
+}
+
+impl Given<'_, '_> {
+    /// Says on the board's UART, if there is one, why nothing comes of it. The reason may quote the tree.
+    fn refuse(&self, reason: fmt::Arguments) -> ! {
+        if let Some(uart) = board::uart(self.tree) {
+            let guards = [boot::stack_guard()];
+            let loaded = whole_pages(self.range);
+            let plan = Plan {
+                free: &[],
+                loaded: loaded.as_slice(),
+                devices: &[uart.regs],
+                mailboxes: &[],
+                guards: &guards,
+            };
+            if let Ok(memory) = el2_map::install(&plan) {
+                serial::open(Port::of(Some(&uart), &memory));
+            }
         }
+        give_up(reason)
     }
-    give_up(reason)
 }
 
 /// The end of a boot that cannot go on.
@@ -115,7 +123,7 @@ fn give_up(reason: fmt::Arguments) -> ! {
 
 /// Everything from the map to the idle loop. Steps with much on the stack are not inlined: it is to be used by one after the
 /// other.
-fn run(board: &mut Board, tree: PaRange, enter: Enter) -> ! {
+fn run(board: &mut Board, given: &Given, image: PaRange, enter: Enter) -> ! {
     // The CPU that runs this is the first.
     let me = regs::mpidr();
     if let Some(at) = board.cpus.iter().position(|cpu| cpu.mpidr == me) {
@@ -124,12 +132,9 @@ fn run(board: &mut Board, tree: PaRange, enter: Enter) -> ! {
     let board = &*board;
     let stacks = match stacks(board.cpus.len()) {
         Ok(stacks) => stacks,
-        Err(error) => give_up(format_args!("{error}")),
+        Err(error) => given.refuse(format_args!("{error}")),
     };
-    let mut memory = match map(board, tree, &stacks) {
-        Ok(memory) => memory,
-        Err(error) => give_up(format_args!("memory: {error}")),
-    };
+    let mut memory = map(board, given, image, &stacks);
     let port = Port::of(board.uart.as_ref(), &memory);
     serial::open(port);
     greet(board);
@@ -160,11 +165,11 @@ fn stacks(cpus: usize) -> Result<ArrayVec<Pa, MAX_PCPUS>, pool::Exhausted> {
     Ok(stacks)
 }
 
+/// The final map.
 #[inline(never)]
-fn map(board: &Board, tree: PaRange, stacks: &[Pa]) -> Result<Memory, MapFailure> {
-    let image = boot::image().ok_or(MapFailure::Image)?;
+fn map(board: &Board, given: &Given, image: PaRange, stacks: &[Pa]) -> Memory {
     let mut loaded: ArrayVec<PaRange, 2> = ArrayVec::new();
-    for blob in [Some(tree), board.initrd] {
+    for blob in [Some(given.range), board.initrd] {
         let _ = blob.and_then(whole_pages).map(|blob| loaded.try_push(blob));
     }
     let ours = loaded.iter().copied().chain([image]);
@@ -174,7 +179,9 @@ fn map(board: &Board, tree: PaRange, stacks: &[Pa]) -> Result<Memory, MapFailure
         .filter_map(|word| board::mailbox_page(*word));
     let holes = ours.chain(polled);
     let mut free = board.memory.clone();
-    board::subtract(&mut free, holes).map_err(|_| MapFailure::Pieces)?;
+    if board::subtract(&mut free, holes).is_err() {
+        given.refuse(format_args!("RAM is in more pieces than {MAX_RANGES}"));
+    }
     free.retain(|piece| {
         let pages = pages_within(*piece);
         pages.map(|pages| *piece = pages).is_some()
@@ -190,23 +197,9 @@ fn map(board: &Board, tree: PaRange, stacks: &[Pa]) -> Result<Memory, MapFailure
         mailboxes: &mailboxes,
         guards: &guards,
     };
-    el2_map::install(&plan).map_err(MapFailure::Map)
-}
-
-/// Why there is no final map.
-enum MapFailure {
-    Image,
-    Pieces,
-    Map(crate::spec::translation::MapError),
-}
-
-impl fmt::Display for MapFailure {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Image => f.write_str("the image has no size"),
-            Self::Pieces => f.write_str("RAM is in more pieces than can be kept track of"),
-            Self::Map(error) => fmt::Display::fmt(error, f),
-        }
+    match el2_map::install(&plan) {
+        Ok(memory) => memory,
+        Err(unmapped) => given.refuse(format_args!("{unmapped}")),
     }
 }
 

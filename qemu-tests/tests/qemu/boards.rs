@@ -143,9 +143,21 @@ fn wrong_trees() -> Vec<Group> {
         let line = r#"bulkhead: stopped: board: /psci: method = "hvc", allowed: "smc" \("#;
         ends_with(test, with_tree(&tree)?, line)
     });
+    // Nobody listens to semihosting: this is on the serial line.
+    let device_in_memory = single("boards::device_in_memory", |test| {
+        let tree = virt_tree("device")?;
+        let reg = ["/pl031@9010000", "reg", "0", "50000000", "0", "1000"];
+        fdtput(&tree, &[&["-t", "x"], &reg[..]].concat())?;
+        let machine = Machine::new().arguments([OsString::from("-dtb"), tree.into()]);
+        let line = "bulkhead: stopped: device from 0x50000000 to 0x50001000: the addresses are in use already\n";
+        let mut session = machine.without_semihosting().limit(180).start(test)?;
+        session.expect(line)?;
+        Ok(())
+    });
     changed
         .into_iter()
         .chain([truncated, foreign, psci_by_hvc])
+        .chain([device_in_memory])
         .collect()
 }
 
@@ -338,12 +350,14 @@ fn at_el3() -> Result<Machine> {
     )
 }
 
+/// Where the tree is that QEMU need not understand.
+const TREE_AT: u64 = 0x4400_0000;
+
 /// The default machine with that tree, which QEMU itself need not understand.
 fn with_tree(tree: &Path) -> Result<Machine> {
-    let tree_at = 0x4400_0000;
     let name = tree.file_stem().context("the tree has no name")?;
-    let machine = stubbed(Machine::new(), tree_at, &name.to_string_lossy())?;
-    Ok(machine.arguments(["-device".to_owned(), load(tree, tree_at)]))
+    let machine = stubbed(Machine::new(), TREE_AT, &name.to_string_lossy())?;
+    Ok(machine.arguments(["-device".to_owned(), load(tree, TREE_AT)]))
 }
 
 /// One CPU of that board enters Bulkhead with that value, a multiple of 64 KiB, in x0: QEMU's loader puts a stub and the image into RAM.

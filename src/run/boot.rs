@@ -9,7 +9,7 @@ use super::{
 use crate::{
     arch::{self, boot, regs},
     config::{
-        board::{self, Board, EnableMethod, Interrupt, MAX_RANGES, Trigger},
+        board::{self, Board, EnableMethod, Interrupt, MAX_RANGES, Ranges, Trigger},
         options::Options,
     },
     emul::mitigation::CpuFacts,
@@ -168,9 +168,21 @@ fn stacks(cpus: usize) -> Result<ArrayVec<Pa, MAX_PCPUS>, pool::Exhausted> {
 /// The final map.
 #[inline(never)]
 fn map(board: &Board, given: &Given, image: PaRange, stacks: &[Pa]) -> Memory {
-    let mut loaded: ArrayVec<PaRange, 2> = ArrayVec::new();
-    for blob in [Some(given.range), board.initrd] {
-        let _ = blob.and_then(whole_pages).map(|blob| loaded.try_push(blob));
+    let tree = given.range;
+    if let Some(initrd) = board.initrd.filter(|initrd| initrd.overlaps(tree)) {
+        given.refuse(format_args!(
+            "the initrd at {} is over the device tree at {}",
+            initrd.start(),
+            tree.start()
+        ));
+    }
+    let mut loaded = Ranges::new();
+    for blob in [Some(tree), board.initrd] {
+        if let Some(blob) = blob.and_then(whole_pages) {
+            // The two may share a page.
+            let _ = board::cut(&mut loaded, blob);
+            let _ = loaded.try_push(blob);
+        }
     }
     let ours = loaded.iter().copied().chain([image]);
     let mailboxes = board::mailboxes(&board.cpus, ours.clone());

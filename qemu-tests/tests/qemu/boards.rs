@@ -33,6 +33,7 @@ pub fn groups() -> Vec<Group> {
         restart(test, Machine::new())
     }));
     groups.push(single("boards::u_boot", u_boot));
+    groups.push(single("boards::initrd_beside_tree", initrd_beside_tree));
     groups.push(single("boards::no_initrd", |test| {
         ends_with(test, Machine::new(), "(?i)bulkhead: .*initrd")
     }));
@@ -154,10 +155,16 @@ fn wrong_trees() -> Vec<Group> {
         session.expect(line)?;
         Ok(())
     });
+    let initrd_over_tree = single("boards::initrd_over_tree", |test| {
+        let (tree, _) = tree_with_initrd("over", 0x1000, |end| end - 1)?;
+        let line =
+            "bulkhead: stopped: the initrd at 0x[0-9a-f]+ is over the device tree at 0x44000000\n";
+        ends_with(test, with_tree(&tree)?, line)
+    });
     changed
         .into_iter()
         .chain([truncated, foreign, psci_by_hvc])
-        .chain([device_in_memory])
+        .chain([device_in_memory, initrd_over_tree])
         .collect()
 }
 
@@ -172,6 +179,46 @@ fn virt_tree(name: &str) -> Result<PathBuf> {
     qemu.args(["-M", &board, "-display", "none"]);
     artifacts::run(qemu.args(["-cpu", "cortex-a72", "-smp", "4", "-m", "2G"]))?;
     Ok(tree)
+}
+
+/// That tree with an initrd of so many bytes in it, for [`with_tree`], and where the initrd begins: where `place` says by the tree's
+/// end, which is not a page's.
+fn tree_with_initrd(name: &str, bytes: u64, place: fn(u64) -> u64) -> Result<(PathBuf, u64)> {
+    let tree = virt_tree(name)?;
+    let chosen = |property, value: u64| {
+        let value = format!("{value:x}");
+        fdtput(&tree, &["-t", "x", "/chosen", property, "0", &value])
+    };
+    let mut start = 0;
+    // The second time its size is known.
+    for _ in 0..2 {
+        start = place(TREE_AT + fs::metadata(&tree)?.len() + 0x100);
+        chosen("linux,initrd-start", start)?;
+        chosen("linux,initrd-end", start + bytes)?;
+    }
+    let mut blob = fs::read(&tree)?;
+    blob.resize(blob.len() + 0x100, 0);
+    let size = u32::try_from(blob.len())?.to_be_bytes();
+    let field = blob.get_mut(4..8).context("the tree is short")?;
+    field.copy_from_slice(&size);
+    fs::write(&tree, blob)?;
+    Ok((tree, start))
+}
+
+/// Loaders may put both into one page; U-Boot and the firmware of a Raspberry Pi only see to 8 bytes for the tree.
+fn initrd_beside_tree(test: &str) -> Result<()> {
+    let scratch = artifacts::scratch("initrd-beside-tree")?;
+    let bundle = Bundle::new().vm(Vm::bare("alone", "heartbeat"));
+    let bundle = bundle.write(&scratch)?;
+    let bytes = fs::metadata(&bundle)?.len();
+    let (tree, start) = tree_with_initrd("beside", bytes, |end| end)?;
+    let mut session = with_tree(&tree)?
+        .arguments(["-device".to_owned(), load(&bundle, start)])
+        .start(test)?;
+    session.expect("@alone@ # beat 2\n")?;
+    session.send("q")?;
+    session.finish_well()?;
+    Ok(())
 }
 
 /// Runs fdtput, which takes options and what is to be changed around the file's name.

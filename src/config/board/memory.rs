@@ -30,7 +30,7 @@ pub fn subtract(
 
 /// Takes `hole` out of `memory`.
 #[inline(never)]
-fn cut(memory: &mut Ranges, hole: PaRange) -> Result<(), TooManyRanges> {
+pub fn cut(memory: &mut Ranges, hole: PaRange) -> Result<(), TooManyRanges> {
     for range in memory.take() {
         for piece in without(range, hole).into_iter().flatten() {
             memory.try_push(piece).map_err(|_| TooManyRanges)?;

@@ -34,7 +34,7 @@ use survey::Survey;
 pub use cpus::{mailbox_page, mailboxes};
 pub use error::BoardError;
 pub use interrupt::{Interrupt, Trigger};
-pub use memory::{MAX_RANGES, Ranges, TooManyRanges, subtract};
+pub use memory::{MAX_RANGES, Ranges, TooManyRanges, cut, subtract};
 
 /// Everything that is known of the board.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ use super::{
     Psci, PsciIds, Timer,
     error::{BoardError, Fault},
     interrupt::interrupts,
+    memory::Ranges,
 };
 use crate::{
     spec::fdt::{Node, Path, Property},
@@ -62,10 +63,11 @@ pub(super) fn timer(timer: Option<&Path>, gic: Node) -> Timer {
     }
 }
 
-/// The initrd that `/chosen` announces (Linux, bindings/chosen.txt).
+/// The initrd that `/chosen` announces (Linux, bindings/chosen.txt), which must be in `memory`.
 #[inline(never)]
 pub(super) fn initrd<'t, 'a>(
     chosen: Option<Node<'t, 'a>>,
+    memory: &Ranges,
 ) -> Result<Option<PaRange>, BoardError<'t, 'a>> {
     let Some(chosen) = chosen else {
         return Ok(None);
@@ -88,7 +90,9 @@ pub(super) fn initrd<'t, 'a>(
         return Ok(None);
     }
     let range = PaRange::between(from, to);
-    range
-        .map(Some)
-        .ok_or(refused(end, "an address above linux,initrd-start"))
+    let range = range.ok_or(refused(end, "an address above linux,initrd-start"))?;
+    match memory.iter().any(|piece| piece.covers(range)) {
+        true => Ok(Some(range)),
+        false => Err(refused(start, "memory up to linux,initrd-end")),
+    }
 }

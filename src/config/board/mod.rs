@@ -181,6 +181,8 @@ impl<'a> Board<'a> {
         found.run(tree);
         let cpus_left_out = cpus::discover(root, found.cpus, &mut cpus)?;
         found.fault.map_or(Ok(()), Err)?;
+        // Who loaded it may have reserved it.
+        let initrd = firmware::initrd(found.chosen, &found.memory)?;
         memory::reserve(&mut found.memory, root, found.reserved_memory)?;
         let gic = gic::discover(root, found.gic.as_ref())?;
         let controller = found.gic.as_ref().map_or(root, |(path, _)| path.node());
@@ -197,7 +199,7 @@ impl<'a> Board<'a> {
             bcm2835_pm: found.power_manager.as_ref().and_then(reg::of_device),
             rtc: found.rtc.as_ref().and_then(reg::of_device),
             bootargs: text(bootargs).unwrap_or(""),
-            initrd: firmware::initrd(found.chosen)?,
+            initrd,
             memory: found.memory,
         })
     }

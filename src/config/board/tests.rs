@@ -465,6 +465,17 @@ fn a_wrong_value_is_one_line_with_what_is_allowed() {
             "/chosen: linux,initrd-end = <0xfa0>, allowed: an address above linux,initrd-start"
                 .into(),
         ),
+        // In a hole: nothing is there to be read.
+        (
+            refusal(chosen(0x3fff_f000, 0x4000_0001)),
+            "/chosen: linux,initrd-start = <0x3ffff000>, allowed: memory up to linux,initrd-end"
+                .into(),
+        ),
+        (
+            refusal(chosen(0xbfff_f000, 0xc000_0001)),
+            "/chosen: linux,initrd-start = <0xbffff000>, allowed: memory up to linux,initrd-end"
+                .into(),
+        ),
         (
             refusal(bus(4)),
             "/bus: #size-cells = <4>, allowed: 0 to 3".into(),
@@ -567,6 +578,20 @@ fn memory_nodes_add_up_and_reservations_are_taken_out() {
                 range(0x8_8000_0000, 0x8000_0000),
             ]
         );
+    });
+}
+
+/// U-Boot reserves it, and it may be as large as a memory node.
+#[test]
+fn an_initrd_is_in_memory_that_may_be_reserved() {
+    let tree = least()
+        .reserve(0x4000_0000, 0x100_0000)
+        .node("chosen", |n| {
+            n.cells("linux,initrd-start", &[0, 0x4000_0000])
+                .cells("linux,initrd-end", &[0, 0xc000_0000])
+        });
+    with_board(tree.build(), |board| {
+        assert_eq!(board.initrd, Some(range(0x4000_0000, 0x8000_0000)));
     });
 }
 

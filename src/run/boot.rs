@@ -248,7 +248,7 @@ fn options(board: &Board) {
     let options = Options::parse(board.bootargs, |_, _| {});
     serial::init_log(options.log);
     let _ = Options::parse(board.bootargs, |word, allowed| {
-        log::warn!("{word}: ignored, allowed: {allowed}")
+        serial::warn(format_args!("{word}: ignored, allowed: {allowed}"))
     });
 }
 
@@ -263,10 +263,10 @@ fn greet(board: &Board) {
         boot::image_start().get(),
     ));
     if board.cpus_left_out > 0 {
-        log::warn!(
+        serial::warn(format_args!(
             "{} CPUs beyond the first {MAX_PCPUS} are left alone",
             board.cpus_left_out
-        );
+        ));
     }
 }
 
@@ -274,7 +274,9 @@ fn greet(board: &Board) {
 #[inline(never)]
 fn timer(name: &str, named: Option<Interrupt>, used: u32) {
     match named.map(|interrupt| interrupt.intid) {
-        None => log::warn!("board: the {name} timer is missing, interrupt {used} is taken for it"),
+        None => serial::warn(format_args!(
+            "board: the {name} timer is missing, interrupt {used} is taken for it"
+        )),
         Some(intid) if intid == used => {}
         Some(intid) => give_up(format_args!(
             "board: the {name} timer has interrupt {intid}, allowed: {used}"
@@ -368,7 +370,7 @@ fn start_cpus(board: &Board, memory: &Memory, machine: &'static Machine, stacks:
         let result = record(index, cpu.mpidr, *stack)
             .and_then(|record| start_cpu(cpu, memory, machine.psci, record));
         if let Err(reason) = result {
-            log::warn!("CPU {}: {reason}", cpu.mpidr);
+            serial::warn(format_args!("CPU {}: {reason}", cpu.mpidr));
         }
     }
     let deadline = arch::el1::counter() + CPU_TIMEOUT * arch::el1::counter_frequency();
@@ -380,10 +382,10 @@ fn start_cpus(board: &Board, memory: &Memory, machine: &'static Machine, stacks:
         .iter()
         .filter(|cpu| !cpu.sgi_target.is_completed())
     {
-        log::warn!(
+        serial::warn(format_args!(
             "CPU {}: it has not come up within {CPU_TIMEOUT} s and is not used",
             cpu.mpidr
-        );
+        ));
     }
 }
 
@@ -438,10 +440,10 @@ fn join(machine: &Machine, index: usize) {
     let sgis = 1 << gic::HALT | 1 << gic::KICK;
     arch::el1::stop_timers();
     let Some(target) = machine.gic.init_cpu(ppis | sgis) else {
-        log::warn!(
+        serial::warn(format_args!(
             "CPU {}: it has no redistributor and is not used",
             regs::mpidr()
-        );
+        ));
         return;
     };
     if let Some(cpu) = machine.cpus.get(index) {

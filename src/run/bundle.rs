@@ -70,10 +70,10 @@ fn start_all(bundle: &Bundle<'static>, ram: &mut Ram, machine: &'static Machine)
     let mut vms = Vms::new();
     for found in bundle.vms(resources, crc32) {
         for name in found.ignored() {
-            log::warn!(
+            serial::warn(format_args!(
                 "/configurations/{}: {name}: unknown property, ignored",
                 found.name
-            );
+            ));
         }
         let id = VmId::new(vms.len() as u8);
         let config = found.config.map_err(NotMade::Config);
@@ -195,7 +195,9 @@ fn make(
     homes.settle(vm, &pcpus)?;
     serial::add(guest);
     if manual {
-        log::warn!("vm {name}: manual-start: nothing starts it yet");
+        serial::warn(format_args!(
+            "vm {name}: manual-start: nothing starts it yet"
+        ));
     }
     Ok(vm)
 }

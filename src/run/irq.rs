@@ -96,7 +96,7 @@ fn handle_alone(taken: Taken) {
         // An LPI of a loader that could not be turned off again: it has no active state.
         intid if intid > *SPECIAL.end() => return board.gic.drop_priority(taken),
         intid => {
-            log::warn!("interrupt {intid} has no owner: disabled");
+            serial::warn(format_args!("interrupt {intid} has no owner: disabled"));
             board.gic.disable(intid);
         }
     }

@@ -204,6 +204,12 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
+/// A record of that level. The macro takes 60 bytes and more in each place.
+#[inline(never)]
+pub fn warn(text: fmt::Arguments) {
+    log::warn!("{text}");
+}
+
 /// Sends log records of `level` and above to the line.
 pub fn init_log(level: LevelFilter) {
     static LOGGER: Logger = Logger;

@@ -316,11 +316,18 @@ fn machine(board: &Board, memory: &Memory, port: Port) -> Option<&'static Machin
         vms: Once::new(),
     });
     join(machine, 0);
-    if let Some(interrupt) = uart_interrupt {
-        machine
-            .gic
-            .enable_spi(interrupt.intid, interrupt.trigger == Trigger::Edge);
-        serial::enable_input();
+    match (uart_interrupt, &board.uart) {
+        (Some(interrupt), _) => {
+            machine
+                .gic
+                .enable_spi(interrupt.intid, interrupt.trigger == Trigger::Edge);
+            serial::enable_input();
+        }
+        (None, Some(uart)) => serial::warn(format_args!(
+            "board: {}: it has no SPI of the interrupt controller, input does not work",
+            uart.name
+        )),
+        (None, None) => {}
     }
     Some(machine)
 }

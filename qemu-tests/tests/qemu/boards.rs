@@ -64,7 +64,7 @@ fn wrong_trees() -> Vec<Group> {
     let timer = [
         "1", "d", "104", "1", "e", "104", "1", "7", "104", "1", "a", "104",
     ];
-    let changed: [(_, Vec<&str>, String); 5] = [
+    let changed: [(_, Vec<&str>, String); 6] = [
         (
             "gic_missing",
             vec!["-r", intc],
@@ -79,6 +79,12 @@ fn wrong_trees() -> Vec<Group> {
             "gic_v5",
             vec!["-t", "s", intc, "compatible", "arm,gic-v5"],
             format!(r#"stopped: board: {intc}: compatible = "arm,gic-v5", {gic}\n"#),
+        ),
+        (
+            "uart_by_espi",
+            vec!["-t", "x", "/pl011@9000000", "interrupts", "2", "0", "4"],
+            "warning: board: pl011@9000000: it has no SPI of the interrupt controller, input does not work\n"
+                .to_owned(),
         ),
         (
             "timer_missing",

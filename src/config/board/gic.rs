@@ -3,7 +3,7 @@
 use super::{
     Gic, Interrupt,
     error::{BoardError, Fault},
-    interrupt::interrupts,
+    interrupt::{PPIS, interrupts},
     reg::Regs,
 };
 use crate::{
@@ -114,11 +114,13 @@ fn present<'t, 'a>(
         .ok_or_else(|| BoardError::refused(regs.device(), "reg", allowed))
 }
 
-/// The controller's own interrupt, the maintenance interrupt.
+/// The controller's own interrupt, the maintenance interrupt: each CPU has one.
 #[inline(never)]
 fn maintenance<'t, 'a>(path: &Path<'t, 'a>) -> Result<Interrupt, BoardError<'t, 'a>> {
     let node = path.node();
     let first = interrupts(path, node).first().copied().flatten();
-    let allowed = "one interrupt of the controller itself";
-    first.ok_or_else(|| BoardError::refused(node, "interrupts", allowed))
+    let allowed = "one PPI of the controller itself";
+    first
+        .filter(|interrupt| PPIS.contains(&interrupt.intid))
+        .ok_or_else(|| BoardError::refused(node, "interrupts", allowed))
 }

@@ -2,6 +2,7 @@
 
 use crate::spec::fdt::{Cells, Node, Path, Property};
 use arrayvec::ArrayVec;
+use core::ops::Range;
 
 /// An interrupt of the GIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,11 @@ pub enum Trigger {
     /// The signal being active.
     Level,
 }
+
+/// INTIDs that each CPU has for itself, and those that are shared (IHI0069H 2.2.1). Extended ones, of which there are more of
+/// either, have registers of their own, which are not driven.
+pub(super) const PPIS: Range<u32> = 16..32;
+pub(super) const SPIS: Range<u32> = 32..1020;
 
 /// Interrupts of a node that are looked at; a timer has five.
 const MAX_INTERRUPTS: usize = 8;

@@ -125,7 +125,7 @@ pub struct Uart<'a> {
     pub kind: &'static spec::uart::Uart,
     /// Its registers.
     pub regs: PaRange,
-    /// Its interrupt, unless it is not one of the GIC's.
+    /// Its interrupt, unless it is not an SPI of the GIC's.
     pub interrupt: Option<Interrupt>,
     /// Name of its node, to print.
     pub name: &'a str,

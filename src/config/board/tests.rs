@@ -434,6 +434,15 @@ fn a_wrong_value_is_one_line_with_what_is_allowed() {
                 .cells("linux,initrd-end", &[end])
         })
     };
+    let maintenance = |cells: &'static [u32]| {
+        memory(two_cpus(root())).node("intc@0", |n| {
+            n.str("compatible", &["arm,gic-v3"])
+                .cells("phandle", &[1])
+                .cells("#interrupt-cells", &[3])
+                .cells("interrupts", cells)
+                .cells("reg", &[0, 0, 0, 0x1_0000, 0, 0x2_0000, 0, 0x2_0000])
+        })
+    };
     let bus = |cells: u32| {
         let tree = memory(two_cpus(root()));
         gic_v3(
@@ -464,6 +473,14 @@ fn a_wrong_value_is_one_line_with_what_is_allowed() {
             refusal(chosen(5000, 4000)),
             "/chosen: linux,initrd-end = <0xfa0>, allowed: an address above linux,initrd-start"
                 .into(),
+        ),
+        (
+            refusal(maintenance(&[0, 9, 4])),
+            "/intc@0: interrupts = <0 9 4>, allowed: one PPI of the controller itself".into(),
+        ),
+        (
+            refusal(maintenance(&[3, 9, 4])),
+            "/intc@0: interrupts = <3 9 4>, allowed: one PPI of the controller itself".into(),
         ),
         // In a hole: nothing is there to be read.
         (
@@ -812,21 +829,24 @@ fn interrupts_are_the_gics_or_none() {
         Some(level(33))
     );
     let edge = Interrupt {
-        intid: 16 + 15,
+        intid: 32 + 15,
         trigger: Trigger::Edge,
     };
     assert_eq!(
-        interrupt(|n| n.cells("interrupts", &[1, 15, 1])),
+        interrupt(|n| n.cells("interrupts", &[0, 15, 1])),
         Some(edge)
     );
+    // SPIs alone are a serial line's: no PPI, nor what a GICv3.1 has more of each.
     for (kind, number, intid) in [
+        (0, 0, Some(32)),
         (0, 987, Some(1019)),
         (0, 988, None),
+        (1, 15, None),
         (1, 16, None),
-        (2, 0, Some(4096)),
-        (2, 1023, Some(5119)),
+        (2, 0, None),
+        (2, 1023, None),
         (2, 1024, None),
-        (3, 63, Some(1119)),
+        (3, 0, None),
         (3, 64, None),
         (4, 0, None),
         (u32::MAX, u32::MAX, None),

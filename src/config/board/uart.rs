@@ -1,6 +1,11 @@
 //! The serial line for console and log.
 
-use super::{Uart, interrupt::interrupts, reg, survey::Survey};
+use super::{
+    Uart,
+    interrupt::{SPIS, interrupts},
+    reg,
+    survey::Survey,
+};
 use crate::spec::{
     fdt::{Node, Path, Property, Tree},
     uart::{self, KINDS},
@@ -53,10 +58,11 @@ fn kind(node: Node) -> Option<&'static uart::Uart> {
 }
 
 fn uart<'a>(path: &Path<'_, 'a>, gic: Node, options: &'a str) -> Option<Uart<'a>> {
+    let interrupt = interrupts(path, gic).first().copied().flatten();
     Some(Uart {
         kind: kind(path.node())?,
         regs: reg::of_device(path)?,
-        interrupt: interrupts(path, gic).first().copied().flatten(),
+        interrupt: interrupt.filter(|interrupt| SPIS.contains(&interrupt.intid)),
         name: path.node().name(),
         options,
     })

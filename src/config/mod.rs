@@ -3,4 +3,5 @@
 pub mod board;
 pub mod bundle;
 pub mod options;
+pub mod text;
 pub mod vm;

@@ -11,6 +11,7 @@ use crate::{
     config::{
         board::{self, Board, EnableMethod, Interrupt, MAX_RANGES, Ranges, Trigger},
         options::Options,
+        text::Plain,
     },
     emul::mitigation::CpuFacts,
     hw::{
@@ -248,7 +249,8 @@ fn options(board: &Board) {
     let options = Options::parse(board.bootargs, |_, _| {});
     serial::init_log(options.log);
     let _ = Options::parse(board.bootargs, |word, allowed| {
-        serial::warn(format_args!("{word}: ignored, allowed: {allowed}"))
+        let word = Plain(word);
+        serial::warn(format_args!("{word}: ignored, allowed: {allowed}"));
     });
 }
 
@@ -257,7 +259,7 @@ fn greet(board: &Board) {
     serial::print(format_args!(
         "bulkhead: version {} on {}: {} CPUs, {} MiB RAM, image at {:#x}",
         env!("CARGO_PKG_VERSION"),
-        board.model.unwrap_or("an unnamed board"),
+        Plain(board.model.unwrap_or("an unnamed board")),
         board.cpus.len() + board.cpus_left_out,
         memory >> 20,
         boot::image_start().get(),

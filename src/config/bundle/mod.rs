@@ -227,12 +227,13 @@ impl<'t, 'a> Reader<'t, 'a> {
     fn claim(&mut self, name: &'a str) -> Result<(), Fault<'a>> {
         const LONGEST: usize = 31;
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b",._+-@".contains(&byte);
-        if name.len() > LONGEST || !name.bytes().all(good) {
-            return Err(Fault::Name);
+        let taken = self.names.contains(&name);
+        // A VM counts whatever is wrong with it: none is left out without a word.
+        self.names.try_push(name).map_err(|_| Fault::TooMany)?;
+        match name.len() <= LONGEST && name.bytes().all(good) {
+            true if taken => Err(Fault::Taken),
+            true => Ok(()),
+            false => Err(Fault::Name),
         }
-        if self.names.contains(&name) {
-            return Err(Fault::Taken);
-        }
-        self.names.try_push(name).map_err(|_| Fault::TooMany)
     }
 }

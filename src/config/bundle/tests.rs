@@ -439,6 +439,24 @@ fn more_vms_than_can_be_are_one_line() {
     );
 }
 
+/// The first one that is too many is named, whatever the earlier ones have wrong, or its own name has.
+#[test]
+fn vms_of_a_bad_name_count() {
+    for bad in ["b[1]", "vm1"] {
+        for at in [0, 5, 32] {
+            let mut names: Vec<_> = (0..40).map(|n| format!("vm{n}")).collect();
+            names.insert(at, bad.to_string());
+            let names: Vec<_> = names.iter().map(|name| &name[..]).collect();
+            let vms = read(vms_named(&names));
+            assert_eq!(vms.len(), 33);
+            let good = vms.iter().filter(|(_, result)| result.is_ok());
+            assert_eq!(good.count(), if at == 32 { 32 } else { 31 }, "{bad} {at}");
+            let last = vms[32].1.clone().unwrap_err();
+            assert!(last.ends_with("left out, allowed: 32 VMs"), "{last}");
+        }
+    }
+}
+
 #[test]
 fn a_kernel_alone_is_a_vm_with_the_board_to_itself() {
     let plain = image(0, 0x1000, 0, 100);

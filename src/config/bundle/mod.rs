@@ -24,7 +24,7 @@ use crate::{
 use arrayvec::ArrayVec;
 use core::{fmt, iter};
 
-use error::{Fault, Place};
+use error::{Allowed, Fault, Place};
 use image::Images;
 
 pub use error::ConfigError;
@@ -213,8 +213,14 @@ impl<'t, 'a> Reader<'t, 'a> {
             return Err(error(Fault::Missing("kernel")));
         }
         let mut vm = defaults(name, Kernel::Plain(&[]));
+        let mut given = 0u32;
         for property in node.properties() {
-            if let Some(setting) = settings::find(property.name()) {
+            if let Some((index, setting)) = settings::find(property.name()) {
+                if given & 1 << index != 0 {
+                    let allowed = Allowed::Words("once");
+                    return Err(error(Fault::Value { property, allowed }));
+                }
+                given |= 1 << index;
                 setting.read(&mut vm, property, &mut self.images, self.board)?;
             }
         }

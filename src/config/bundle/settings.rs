@@ -56,7 +56,7 @@ const fn setting(name: &'static str, kind: Kind) -> Setting {
     Setting { name, kind }
 }
 
-/// All properties that a VM may have.
+/// All properties that a VM may have; no more than a word has bits.
 pub(super) static SETTINGS: [Setting; 19] = [
     setting(
         "kernel",
@@ -150,9 +150,10 @@ pub(super) fn check_psci_ids<'a>(node: Node<'_, 'a>, vm: &VmConfig) -> Result<()
 /// Properties of any FIT configuration that say nothing about the VM.
 const STANDARD: [&str; 4] = ["compatible", "description", "phandle", "linux,phandle"];
 
-/// The setting of that name.
-pub(super) fn find(name: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.name == name)
+/// The setting of that name, and which of the table it is.
+pub(super) fn find(name: &str) -> Option<(usize, &'static Setting)> {
+    let mut settings = SETTINGS.iter().enumerate();
+    settings.find(|(_, setting)| setting.name == name)
 }
 
 /// Whether a property of that name is no mistake.

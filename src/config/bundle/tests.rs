@@ -206,6 +206,28 @@ fn a_wrong_value_is_one_line_with_what_is_allowed() {
     assert_eq!(line, "/configurations/alpha: kernel is missing");
 }
 
+/// Otherwise each `kernel` of thousands would be looked up, and its data be read.
+#[test]
+fn a_property_is_given_once() {
+    for (line, wanted) in [
+        (
+            vm_line(|n| n.str("kernel", &["linux"])),
+            "kernel = \"linux\", allowed: once",
+        ),
+        (
+            vm_line(|n| {
+                n.cells("cpus", &[1])
+                    .flag("x")
+                    .flag("x")
+                    .cells("cpus", &[2])
+            }),
+            "cpus = <2>, allowed: once",
+        ),
+    ] {
+        assert_eq!(line, format!("/configurations/alpha: {wanted}"));
+    }
+}
+
 #[test]
 fn a_wrong_choice_of_firmware_is_one_line_with_what_is_allowed() {
     const OPTIONAL: &str = "MIGRATE, MIGRATE_INFO_TYPE, MIGRATE_INFO_UP_CPU, CPU_FREEZE, \

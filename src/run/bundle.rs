@@ -31,7 +31,7 @@ use crate::{
         ram::{NoRoom, Ram},
     },
     spec::{
-        machine::{GICC, PV_TIME, VIRTUAL_TIMER_INTID},
+        machine::{GICC, PV_TIME, RAM_BASE, VIRTUAL_TIMER_INTID},
         translation::{Attributes, MapError, PAGE, Tables, stage2_input_bits},
     },
     sync::{Mutex, atomic::AtomicBool},
@@ -65,6 +65,7 @@ fn start_all(bundle: &Bundle<'static>, ram: &mut Ram, machine: &'static Machine)
         cpus: machine.online().count(),
         vcpus: machine.gic.version().max_vcpus(),
         memory: ram.largest(RAM_ALIGN),
+        reach: (1 << stage2_input_bits(mmu::physical_address_bits())) - RAM_BASE.get(),
     };
     let mut homes = Homes::new(machine);
     let mut vms = Vms::new();

@@ -60,8 +60,8 @@ pub(super) enum Allowed {
     Setting(&'static Kind),
     /// One of these strings.
     OneOf(&'static [&'static str]),
-    /// Numbers of vCPUs up to this.
-    Vcpus(usize),
+    /// Numbers from 1 to this.
+    UpTo(u32),
     /// Board CPUs, of which there are so many.
     BoardCpus(usize),
     /// So many bytes.
@@ -113,7 +113,7 @@ impl fmt::Display for Allowed {
         match *self {
             Self::Setting(kind) => write!(f, "{kind}"),
             Self::OneOf(names) => write_list(f, names),
-            Self::Vcpus(most) => write!(f, "1 to {most}"),
+            Self::UpTo(most) => write!(f, "1 to {most}"),
             Self::BoardCpus(cpus) => {
                 write!(f, "numbers of board CPUs, 0 to {}", cpus.saturating_sub(1))
             }

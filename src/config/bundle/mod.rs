@@ -80,6 +80,8 @@ pub struct Resources {
     pub vcpus: usize,
     /// RAM in bytes for a VM that has the board to itself.
     pub memory: u64,
+    /// The most RAM that a guest can address, in bytes.
+    pub reach: u64,
 }
 
 /// A VM of the bundle, good or bad.
@@ -157,7 +159,7 @@ fn vm_nodes<'t, 'a>(tree: &'t Tree<'a>) -> impl Iterator<Item = Node<'t, 'a>> {
 fn lone_vm<'t, 'a>(kernel: Kernel<'a>, board: Resources) -> Vm<'t, 'a> {
     let config = VmConfig {
         cpus: board.cpus.min(board.vcpus).max(1),
-        memory: board.memory & !0xf_ffff,
+        memory: board.memory.min(board.reach) & !0xf_ffff,
         ..defaults(LONE_NAME, kernel)
     };
     Vm {

@@ -29,10 +29,8 @@ pub(super) enum Kind {
     Image(Role, for<'a> fn(&mut VmConfig<'a>, Image<'a>)),
     /// A string.
     Text(for<'a> fn(&mut VmConfig<'a>, &'a str)),
-    /// A number from the first to the second.
-    Number(u32, u32, fn(&mut VmConfig, u32)),
-    /// A number of vCPUs.
-    Vcpus(fn(&mut VmConfig, usize)),
+    /// A number from 1 to what the board has.
+    Number(fn(Resources) -> u32, fn(&mut VmConfig, u32)),
     /// A list of board CPUs, as a bit mask.
     BoardCpus(fn(&mut VmConfig, u64)),
     /// A PSCI revision.
@@ -76,14 +74,23 @@ pub(super) static SETTINGS: [Setting; 19] = [
         Kind::Image(Role::Fdt, |vm, image| vm.fdt = Some(image.data)),
     ),
     setting("bootargs", Kind::Text(|vm, text| vm.bootargs = text)),
-    setting("cpus", Kind::Vcpus(|vm, cpus| vm.cpus = cpus)),
+    setting(
+        "cpus",
+        Kind::Number(
+            |board| board.vcpus as u32,
+            |vm, cpus| vm.cpus = cpus as usize,
+        ),
+    ),
     setting(
         "cpu-affinity",
         Kind::BoardCpus(|vm, cpus| vm.affinity = Some(cpus)),
     ),
     setting(
         "memory-mib",
-        Kind::Number(1, u32::MAX, |vm, mib| vm.memory = u64::from(mib) << 20),
+        Kind::Number(
+            |board| (board.reach >> 20) as u32,
+            |vm, mib| vm.memory = u64::from(mib) << 20,
+        ),
     ),
     setting("psci-version", Kind::Revision(|vm, psci| vm.psci = psci)),
     setting(
@@ -181,14 +188,10 @@ impl Setting {
                 Some(())
             }
             Kind::Text(set) => property.str().map(|text| set(vm, text)),
-            Kind::Number(from, to, set) => property
-                .u32()
-                .filter(|number| (from..=to).contains(&number))
-                .map(|number| set(vm, number)),
-            Kind::Vcpus(set) => {
-                let count = property.u32().map(|count| count as usize);
-                let count = count.filter(|count| (1..=board.vcpus).contains(count));
-                set(vm, count.ok_or(refused(Allowed::Vcpus(board.vcpus)))?);
+            Kind::Number(most, set) => {
+                let most = most(board);
+                let number = property.u32().filter(|number| (1..=most).contains(number));
+                set(vm, number.ok_or(refused(Allowed::UpTo(most)))?);
                 Some(())
             }
             Kind::BoardCpus(set) => {
@@ -241,8 +244,7 @@ impl fmt::Display for Kind {
         match self {
             Self::Image(..) => f.write_str("the name of a node of /images"),
             Self::Text(_) => f.write_str("a string"),
-            Self::Number(from, to, _) => write!(f, "{from} to {to}"),
-            Self::Vcpus(_) => f.write_str("a number of vCPUs"),
+            Self::Number(..) => f.write_str("a number"),
             Self::BoardCpus(_) => f.write_str("numbers of board CPUs"),
             Self::Revision(_) => write_list(f, PsciVersion::ALL),
             Self::Hidden(_) => write_list(f, FunctionSet::hideable()),

@@ -12,6 +12,7 @@ const BOARD: Resources = Resources {
     cpus: 4,
     vcpus: 32,
     memory: 0x3456_7890,
+    reach: 0x7f_c000_0000,
 };
 
 /// The VMs of `blob`: name, and configuration or message.
@@ -96,7 +97,7 @@ fn a_vm_that_says_everything_gets_it() {
                         .str("bootargs", &["console=ttyAMA0 quiet"])
                         .cells("cpus", &[32])
                         .cells("cpu-affinity", &[3, 1])
-                        .cells("memory-mib", &[u32::MAX])
+                        .cells("memory-mib", &[523_264])
                         .str("psci-version", &["0.1"])
                         .str("psci-method", &["smc"])
                         .str("psci-hide", &["SYSTEM_SUSPEND", "SYSTEM_RESET2"])
@@ -124,7 +125,7 @@ fn a_vm_that_says_everything_gets_it() {
     assert_eq!((vm.ramdisk, vm.fdt), (Some(&b"r"[..]), Some(&b"d"[..])));
     assert_eq!(vm.bootargs, "console=ttyAMA0 quiet");
     assert_eq!((vm.cpus, vm.affinity), (32, Some(0b1010)));
-    assert_eq!(vm.memory, 0xffff_ffff << 20);
+    assert_eq!(vm.memory, 0x7f_c000_0000);
     assert_eq!((vm.psci, vm.conduit), (PsciVersion::V0_1, Conduit::Smc));
     let hidden = FunctionSet::default().with("SYSTEM_RESET2").unwrap();
     assert_eq!(vm.psci_hide, hidden.with("SYSTEM_SUSPEND").unwrap());
@@ -159,7 +160,11 @@ fn a_wrong_value_is_one_line_with_what_is_allowed() {
         (text("cpus", "two"), "cpus = \"two\", allowed: 1 to 32"),
         (
             line("memory-mib", &[0]),
-            "memory-mib = <0>, allowed: 1 to 4294967295",
+            "memory-mib = <0>, allowed: 1 to 523264",
+        ),
+        (
+            line("memory-mib", &[523_265]),
+            "memory-mib = <0x7fc01>, allowed: 1 to 523264",
         ),
         (
             line("cpu-affinity", &[0, 4]),
@@ -296,11 +301,12 @@ fn a_wrong_choice_of_firmware_is_one_line_with_what_is_allowed() {
 }
 
 #[test]
-fn a_gicv2_limits_the_vcpus_of_a_vm_to_eight() {
+fn the_board_limits_the_vcpus_and_the_memory_of_a_vm() {
     let board = Resources {
         cpus: 16,
         vcpus: 8,
         memory: 1 << 30,
+        reach: 1 << 29,
     };
     let blob = bundle_of(good_image, |n| good_vm(n).cells("cpus", &[9]));
     let bundle = Bundle::open(&blob).unwrap();
@@ -312,7 +318,7 @@ fn a_gicv2_limits_the_vcpus_of_a_vm_to_eight() {
     let blob = image(0, 0x1000, 0, 100);
     let bundle = Bundle::open(&blob).unwrap();
     let vm = bundle.vms(board, crc32).next().unwrap().config.unwrap();
-    assert_eq!(vm.cpus, 8);
+    assert_eq!((vm.cpus, vm.memory), (8, 1 << 29));
 }
 
 #[test]

@@ -228,7 +228,11 @@ fn warm_reboot(test: &str) -> Result<()> {
 fn plain_image(test: &str) -> Result<()> {
     let mut session = Machine::new().initrd(artifacts::linux("6.1")).start(test)?;
     session.expect(r"bulkhead: vm \S+: on\b")?;
-    session.expect("smp: Brought up 1 node, 4 CPUs|Kernel panic")?;
+    let memory = session.expect(r"Memory: [0-9]+K/([0-9]+)K available")?;
+    let mib = memory[1].parse::<u32>()? >> 10;
+    ensure!(mib > 1536, "{mib} MiB of the board's 2048");
+    let cpus = session.expect("smp: Brought up 1 node, ([0-9]+) CPU")?;
+    ensure!(&cpus[1] == "4", "{} of the board's 4 CPUs", &cpus[1]);
     session.expect("Unable to mount root fs")?;
     Ok(())
 }

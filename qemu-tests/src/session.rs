@@ -24,13 +24,23 @@ const ESCAPE: u8 = 0x1c;
 pub struct Session {
     child: Child,
     keyboard: ChildStdin,
-    output: Receiver<Vec<u8>>,
+    output: Receiver<Piece>,
     text: String,
+    aside: String,
     cursors: HashMap<String, usize>,
     log: File,
     log_path: PathBuf,
     scratch: PathBuf,
     deadline: Instant,
+}
+
+/// What has come at once.
+#[derive(Debug)]
+enum Piece {
+    /// From the serial port.
+    Serial(Vec<u8>),
+    /// What QEMU says itself.
+    Qemu(Vec<u8>),
 }
 
 /// A QEMU that has ended.
@@ -56,14 +66,16 @@ impl Session {
         writeln!(log, "# {qemu:?}")?;
         let mut child = qemu.spawn()?;
         let (sender, output) = mpsc::channel();
-        forward(child.stdout.take().context("no stdout")?, sender.clone());
-        forward(child.stderr.take().context("no stderr")?, sender);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        forward(stdout.context("no stdout")?, sender.clone(), Piece::Serial);
+        forward(stderr.context("no stderr")?, sender, Piece::Qemu);
         let keyboard = child.stdin.take().context("no stdin")?;
         Ok(Self {
             child,
             keyboard,
             output,
             text: String::new(),
+            aside: String::new(),
             cursors: HashMap::new(),
             log,
             log_path,
@@ -72,7 +84,7 @@ impl Session {
         })
     }
 
-    /// All that was printed so far, without carriage returns.
+    /// All that was printed so far, without carriage returns. A line of QEMU's own stands between those of the serial port.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -155,6 +167,13 @@ impl Session {
         Ok(ended)
     }
 
+    /// Ends QEMU, which would not end by itself; returns all that it has printed.
+    pub fn stop(mut self) -> Result<String> {
+        self.child.kill()?;
+        while self.receive("its end")? {}
+        Ok(std::mem::take(&mut self.text))
+    }
+
     fn read_more(&mut self, what: impl Fn() -> String) -> Result<()> {
         let what = what();
         if self.receive(&what)? {
@@ -168,24 +187,37 @@ impl Session {
     fn receive(&mut self, what: &str) -> Result<bool> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         match self.output.recv_timeout(left) {
-            Ok(bytes) => {
-                self.log.write_all(&bytes)?;
-                self.text.extend(
-                    String::from_utf8_lossy(&bytes)
-                        .chars()
-                        .filter(|c| *c != '\r'),
-                );
+            Ok(piece) => {
+                self.take(piece)?;
                 Ok(true)
             }
-            Err(RecvTimeoutError::Disconnected) => Ok(false),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.text.push_str(&std::mem::take(&mut self.aside));
+                Ok(false)
+            }
             Err(RecvTimeoutError::Timeout) => {
                 Err(anyhow!("the time was up before {what} came{}", self.tail()))
             }
         }
     }
 
+    fn take(&mut self, piece: Piece) -> Result<()> {
+        let (bytes, text) = match &piece {
+            Piece::Serial(bytes) => (bytes, &mut self.text),
+            Piece::Qemu(bytes) => (bytes, &mut self.aside),
+        };
+        self.log.write_all(bytes)?;
+        let lossy = String::from_utf8_lossy(bytes);
+        text.extend(lossy.chars().filter(|c| *c != '\r'));
+        if self.text.is_empty() || self.text.ends_with('\n') {
+            let lines = self.aside.rfind('\n').map_or(0, |end| end + 1);
+            self.text.extend(self.aside.drain(..lines));
+        }
+        Ok(())
+    }
+
     fn tail(&self) -> String {
-        let lines: Vec<&str> = self.text.lines().collect();
+        let lines: Vec<&str> = self.text.lines().chain(self.aside.lines()).collect();
         let from = lines.len().saturating_sub(15);
         let tail = lines.get(from..).unwrap_or_default().join("\n    ");
         format!("; see {}\n    {tail}", self.log_path.display())
@@ -202,12 +234,16 @@ impl Drop for Session {
 }
 
 /// Hands on what a pipe of QEMU's brings until it is closed.
-fn forward(mut pipe: impl Read + Send + 'static, sender: mpsc::Sender<Vec<u8>>) {
+fn forward(
+    mut pipe: impl Read + Send + 'static,
+    sender: mpsc::Sender<Piece>,
+    kind: fn(Vec<u8>) -> Piece,
+) {
     thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = pipe.read(&mut buffer) {
             let bytes = buffer.get(..count).unwrap_or_default().to_vec();
-            if sender.send(bytes).is_err() {
+            if sender.send(kind(bytes)).is_err() {
                 break;
             }
         }

@@ -18,14 +18,17 @@ pub fn groups() -> Vec<Group> {
     let mut groups = Vec::new();
     for cpu in ["cortex-a57", "cortex-a72", "neoverse-n1", "max"] {
         groups.push(single(&format!("boards::cpu_{cpu}"), move |test| {
-            linux_boots(test, Machine::new().cpu(cpu), "7")
+            linux_boots(test, Machine::new().cpu(cpu), "7").map(|_| ())
         }));
     }
     groups.push(single("boards::cpu_a64fx", long_lines));
     for offset in [0x40_0000, 0x0c60_0000] {
         groups.push(single(
             &format!("boards::load_offset_{offset:#x}"),
-            move |test| linux_boots(test, Machine::new().firmware(loaded_at(offset)?), "6.1"),
+            move |test| {
+                let text = linux_boots(test, Machine::new().firmware(loaded_at(offset)?), "6.1")?;
+                is_at(&text, 0x4000_0000 + offset)
+            },
         ));
     }
     groups.push(single("boards::without_bulkhead", without_bulkhead));
@@ -234,8 +237,8 @@ fn fdtput(tree: &Path, change: &[&str]) -> Result<()> {
     artifacts::run(Command::new("fdtput").args(options).arg(tree).args(change))
 }
 
-/// A machine with two vCPUs on that board: checks, then off.
-fn linux_boots(test: &str, machine: Machine, line: &str) -> Result<()> {
+/// A machine with two vCPUs on that board: checks, then off. All that was printed.
+fn linux_boots(test: &str, machine: Machine, line: &str) -> Result<String> {
     let vm = Vm::linux("alpha", line, "tasks")
         .cpus(2)
         .bootargs("cpus=2 psci=1.3");
@@ -249,7 +252,8 @@ fn linux_boots(test: &str, machine: Machine, line: &str) -> Result<()> {
         ended.text.contains("bulkhead: vm alpha: off"),
         "no event line"
     );
-    report_of("alpha", &ended.text)?.verdict()
+    report_of("alpha", &ended.text)?.verdict()?;
+    Ok(ended.text)
 }
 
 /// The same kernel, scripts and checks on QEMU's own machine and PSCI: what fails here is not Bulkhead's doing.
@@ -300,6 +304,15 @@ pub fn loaded_at(offset: u64) -> Result<PathBuf> {
     let path = artifacts::build(&format!("tests/bulkhead-{offset:x}.bin"));
     fs::write(&path, image)?;
     Ok(path)
+}
+
+/// Bulkhead runs where it was put, not where the rest of the tests have it.
+pub fn is_at(text: &str, address: u64) -> Result<()> {
+    let line = text.lines().find(|l| l.starts_with("bulkhead: version "));
+    let line = line.context("no first line")?;
+    let wanted = format!(", image at {address:#x}");
+    ensure!(line.ends_with(&wanted), "{wanted:?} is not in {line:?}");
+    Ok(())
 }
 
 /// SYSTEM_RESET starts a machine from pristine images on clear memory, as often as it is asked for; the one beside it goes on.

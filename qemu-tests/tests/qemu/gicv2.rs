@@ -8,7 +8,7 @@ use qemu_tests::{Bundle, Machine, Vm, artifacts};
 
 use super::{
     Group, adversary,
-    boards::{ends_with, loaded_at, restart},
+    boards::{ends_with, is_at, loaded_at, restart},
     conformance,
     linux::{self, Guest},
     single,
@@ -38,14 +38,15 @@ pub fn groups() -> Vec<Group> {
         on("raspi4b", Machine::raspi4b),
         vec![
             single("raspi4b::power_off", |test| {
-                powers_off(test, Machine::raspi4b())
+                powers_off(test, Machine::raspi4b()).map(|_| ())
             }),
             single("raspi4b::pl011", |test| {
-                powers_off(test, Machine::raspi4b_on_pl011()?)
+                powers_off(test, Machine::raspi4b_on_pl011()?).map(|_| ())
             }),
             // Where the Pi's firmware puts a kernel8.img, by its age; the other one is the default.
             single("raspi4b::load_offset_0x80000", |test| {
-                powers_off(test, Machine::raspi4b().firmware(loaded_at(0x8_0000)?))
+                let machine = Machine::raspi4b().firmware(loaded_at(0x8_0000)?);
+                is_at(&powers_off(test, machine)?, 0x8_0000)
             }),
             // x0 is the address of ATAGS then.
             single("raspi4b::no_device_tree", |test| {
@@ -128,16 +129,15 @@ fn nine_cpus(test: &str) -> Result<()> {
     ends_with(test, machine, r"bulkhead: vm many: .*cpus.*<9>.* 8\b")
 }
 
-/// Without semihosting, QEMU ends when the board's watchdog has been told so.
-fn powers_off(test: &str, machine: Machine) -> Result<()> {
+/// Without semihosting, QEMU ends when the board's watchdog has been told so. All that was printed.
+fn powers_off(test: &str, machine: Machine) -> Result<String> {
     let bundle = Bundle::new().vm(Vm::bare("alone", "heartbeat").cpus(4));
     let machine = machine.without_semihosting().bundle(bundle);
     let mut session = machine.limit(180).start(test)?;
     session.expect("@alone@ # beat 2\n")?;
     session.send("q")?;
     session.expect(r"bulkhead: vm alone: off\b")?;
-    session.finish_well()?;
-    Ok(())
+    Ok(session.finish_well()?.text)
 }
 
 /// A CPU whose release word is somewhere else: it is named, and the rest go on.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::{Bundle, Card, Session, artifacts};
 
-/// A QEMU machine; the default is the one that product documentation names: `virt` with EL2 and GICv3, four Cortex-A72.
+/// A QEMU machine; the default is the one that README names: `virt` with EL2 and GICv3, four Cortex-A72.
 #[derive(Clone, Debug)]
 pub struct Machine {
     board: String,

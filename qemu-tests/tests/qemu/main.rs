@@ -5,9 +5,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use libtest_mimic::{Arguments, Trial};
-use qemu_tests::artifacts;
+use qemu_tests::{Ended, artifacts};
 
 mod adversary;
 mod boards;
@@ -69,6 +69,13 @@ fn single(name: &str, run: impl FnOnce(&str) -> Result<()> + Send + 'static) -> 
     vec![Trial::test(name, move || {
         run(&test).map_err(|error| format!("{error:#}").into())
     })]
+}
+
+/// The exit status says that a machine did not shut down by itself.
+fn tells_of_failure(ended: &Ended) -> Result<()> {
+    let status = ended.status;
+    ensure!(status.code() == Some(1), "the status is {status}");
+    Ok(())
 }
 
 /// One run of QEMU, made when the first trial asks for what it brought.

@@ -1,6 +1,6 @@
 //! Bundles with mistakes: one clear line for each, and the machines that are right start.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command, sync::LazyLock};
 
 use anyhow::{Context, Result, bail, ensure};
 use qemu_tests::{Bundle, Ended, Image, Machine, Vm, artifacts};
@@ -166,13 +166,18 @@ const CASES: [Case; 26] = [
     ),
 ];
 
-/// A file that is neither kernel nor device tree nor gzip.
-fn text_file() -> std::path::PathBuf {
-    artifacts::build("tests/text")
+/// A file that is neither kernel nor device tree nor gzip. It is written once, as several tests may have it at the same time.
+fn text_file() -> PathBuf {
+    static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let path = artifacts::build("tests/text");
+        fs::write(&path, TEXT).expect("build/tests can be written to");
+        path
+    });
+    FILE.clone()
 }
 
 /// A kernel's gzip data that are wrong in their CRC alone (RFC 1952 2.3.1): nobody knows before it is unpacked.
-fn late_file() -> std::path::PathBuf {
+fn late_file() -> PathBuf {
     artifacts::build("tests/late.gz")
 }
 
@@ -209,7 +214,6 @@ pub fn groups() -> Vec<Group> {
             )
         }),
         single("bundles::neither_fit_nor_image", |test| {
-            fs::write(text_file(), TEXT)?;
             refuses(
                 test,
                 Machine::new().initrd(text_file()),
@@ -228,7 +232,6 @@ fn good() -> Vm {
 /// All cases in one bundle behind a good machine.
 fn mistakes() -> Group {
     let run = Shared::new("bundles", |test| {
-        fs::write(text_file(), TEXT)?;
         write_late_file()?;
         let bundle = CASES.iter().fold(Bundle::new().vm(good()), |bundle, case| {
             bundle.vm((case.vm)(Vm::bare(case.name, "heartbeat")))
@@ -292,7 +295,6 @@ fn the_good_one_lives(session: &mut qemu_tests::Session) -> Result<()> {
 
 /// One flipped bit in the ramdisk of one machine.
 fn damaged_hash(test: &str) -> Result<()> {
-    fs::write(text_file(), TEXT)?;
     let bundle = Bundle::new()
         .vm(Vm::bare("victim", "heartbeat").ramdisk(Image::ramdisk(text_file())))
         .vm(good())

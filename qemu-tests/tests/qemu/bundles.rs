@@ -213,6 +213,14 @@ pub fn groups() -> Vec<Group> {
                 r#"bundle: no node of /configurations has compatible = "bulkhead,vm", at least one must"#,
             )
         }),
+        single("bundles::manual_start", manual_start),
+        single("bundles::manual_start_alone", |test| {
+            let bundle = Bundle::new().vm(waiting());
+            let waits = "warning: vm waits: manual-start: it waits for the monitor";
+            let lines =
+                format!("info: .*\nbulkhead: {waits}\nbulkhead: summary: waits not started");
+            refused(test, bundle, &lines)
+        }),
         single("bundles::neither_fit_nor_image", |test| {
             refuses(
                 test,
@@ -338,6 +346,29 @@ fn two_of_one_name(test: &str) -> Result<()> {
     let wanted = "bulkhead: vm good: not started: /configurations/good: name of the VM, allowed: one that no earlier VM has";
     ensure!(lines == [wanted], "not one line but these: {lines:#?}");
     Ok(())
+}
+
+fn waiting() -> Vm {
+    Vm::bare("waits", "heartbeat").property("manual-start", "")
+}
+
+/// A machine that nobody starts is there, has the first number, and does not run; nobody waits for it when the other goes off.
+fn manual_start(test: &str) -> Result<()> {
+    let bundle = Bundle::new().vm(waiting()).vm(good());
+    let mut session = Machine::new().bundle(bundle).limit(240).start(test)?;
+    session.expect("bulkhead: warning: vm waits: manual-start: it waits for the monitor\n")?;
+    session.expect("bulkhead: focus good\n")?;
+    session.expect("@good@ # beat 1\n")?;
+    session.console_key(b'?')?;
+    session.expect("bulkhead: VM 1 is waits: off\nbulkhead: VM 2 is good: on, in focus\n")?;
+    session.send("q")?;
+    session.expect("bulkhead: vm good: off\n")?;
+    session.expect("bulkhead: summary: waits not started, good off\n")?;
+    let ended = session.finish()?;
+    for sign in ["vm waits: on", "@waits@"] {
+        ensure!(!ended.text.contains(sign), "it ran: {sign:?}");
+    }
+    tells_of_failure(&ended)
 }
 
 /// Nothing can start: one line, then power-off.

@@ -183,12 +183,19 @@ impl Session {
         bail!("QEMU ended with {status} before {what} came{}", self.tail());
     }
 
-    /// Takes what has come; false when QEMU has closed its output.
+    /// Takes all that has come; false when QEMU has closed its output. The time is up for one that never stops printing, too.
     fn receive(&mut self, what: &str) -> Result<bool> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        match self.output.recv_timeout(left) {
+        let piece = match left.is_zero() {
+            true => Err(RecvTimeoutError::Timeout),
+            false => self.output.recv_timeout(left),
+        };
+        match piece {
             Ok(piece) => {
                 self.take(piece)?;
+                while let Ok(piece) = self.output.try_recv() {
+                    self.take(piece)?;
+                }
                 Ok(true)
             }
             Err(RecvTimeoutError::Disconnected) => {

@@ -179,7 +179,7 @@ fn wrong_trees() -> Vec<Group> {
 }
 
 /// The tree of the default machine, to be changed.
-fn virt_tree(name: &str) -> Result<PathBuf> {
+pub fn virt_tree(name: &str) -> Result<PathBuf> {
     let tree = artifacts::build(&format!("tests/virt-{name}.dtb"));
     let board = format!(
         "virt,virtualization=on,gic-version=3,dumpdtb={}",
@@ -232,7 +232,7 @@ fn initrd_beside_tree(test: &str) -> Result<()> {
 }
 
 /// Runs fdtput, which takes options and what is to be changed around the file's name.
-fn fdtput(tree: &Path, change: &[&str]) -> Result<()> {
+pub fn fdtput(tree: &Path, change: &[&str]) -> Result<()> {
     let options = if change.first() == Some(&"-r") { 1 } else { 2 };
     let (options, change) = change.split_at(options);
     artifacts::run(Command::new("fdtput").args(options).arg(tree).args(change))
@@ -458,7 +458,7 @@ fn stubbed(machine: Machine, x0: u64, name: &str) -> Result<Machine> {
 }
 
 /// QEMU's loader for a file at that address.
-fn load(file: &Path, address: u64) -> String {
+pub fn load(file: &Path, address: u64) -> String {
     format!(
         "loader,file={},addr={address:#x},force-raw=on",
         file.display()

@@ -14,6 +14,7 @@ mod boards;
 mod bundles;
 mod conformance;
 mod costs;
+mod crash;
 mod further_boards;
 mod gicv2;
 mod linux;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         adversary::groups(),
         conformance::groups(),
         costs::groups(),
+        crash::groups(),
         gicv2::groups(),
         sdcard::groups(),
         further_boards::groups(),

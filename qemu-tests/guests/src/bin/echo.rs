@@ -1,4 +1,4 @@
-//! A guest that tells each key that is typed, until `q`. It takes no interrupts and never waits for one.
+//! A guest that tells each key that is typed, until `q`. It takes no interrupts and never waits for one, unless by `w`, and then for ever.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]
@@ -7,7 +7,7 @@ fn main() {}
 #[cfg(target_os = "none")]
 mod guest {
     use guests::{
-        bare::{Guest, Tap, uart},
+        bare::{Guest, Tap, cpu, uart},
         guest_main,
     };
 
@@ -19,6 +19,9 @@ mod guest {
         loop {
             match uart::poll() {
                 Some(b'q') => break,
+                Some(b'w') => loop {
+                    cpu::wfi();
+                },
                 Some(key) => tap.note(format_args!("key {key:#x}")),
                 None => core::hint::spin_loop(),
             }

@@ -1,7 +1,7 @@
 //! Device trees for tests, written token by token so that they can also be wrong.
 
 use std::{
-    env, eprintln, fs,
+    env, fs,
     path::PathBuf,
     string::{String, ToString},
     vec,
@@ -138,7 +138,7 @@ impl Source {
     }
 }
 
-/// Where Linux's own device trees are: `BULKHEAD_DTBS`, or what the scripts leave in `build`.
+/// Linux's own device trees, from `BULKHEAD_DTBS` or from where the scripts leave them in `build`; there must be some.
 pub(crate) fn board_trees() -> Vec<PathBuf> {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/build/guests/dtbs");
     let root = env::var("BULKHEAD_DTBS").unwrap_or(default.to_string());
@@ -154,9 +154,17 @@ pub(crate) fn board_trees() -> Vec<PathBuf> {
             }
         }
     }
-    if found.is_empty() {
-        eprintln!("skipped: no device trees under {root} (set BULKHEAD_DTBS to a directory)");
-    }
+    assert!(
+        !found.is_empty(),
+        "no device trees under {root}: run scripts/setup --tests, or set BULKHEAD_DTBS to a directory that has some"
+    );
     found.sort();
     found
+}
+
+/// The one of that name.
+pub(crate) fn board_tree(name: &str) -> PathBuf {
+    let mut trees = board_trees().into_iter();
+    let found = trees.find(|path| path.ends_with(name));
+    found.unwrap_or_else(|| panic!("{name} is not among Linux's device trees"))
 }

@@ -976,25 +976,30 @@ fn with_memory(blob: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn every_board_of_linux_with_a_virtualizable_gic_is_discovered() {
-    for path in board_trees() {
-        let blob = with_memory(fs::read(&path).unwrap());
+    let paths = board_trees();
+    let mut refused = 0;
+    for path in &paths {
+        let blob = with_memory(fs::read(path).unwrap());
         let tree = fdt::open(&blob).unwrap();
         match Board::discover(&tree) {
             Ok(board) => {
                 assert!(board.timer.hyp_physical.is_some(), "{}", path.display());
             }
             Err(error) => {
+                refused += 1;
                 // Qualcomm's first GICv2 has no virtual interface, and a Pi 3 has no GIC.
                 let line = error.to_string();
                 let reasons = [
                     "allowed: GICD, GICC, GICH and GICV",
-                    "allowed: GICv2 or GICv3",
+                    r#"compatible = "brcm,bcm2836-armctrl-ic", allowed: GICv2 or GICv3"#,
                 ];
                 let known = reasons.iter().any(|reason| line.contains(reason));
                 assert!(known, "{}: {line}", path.display());
             }
         }
     }
+    // Those are few.
+    assert!(refused * 10 < paths.len(), "{refused} of {}", paths.len());
 }
 
 #[test]

@@ -23,6 +23,14 @@ pub fn build(path: &str) -> PathBuf {
     root().join("build").join(path)
 }
 
+/// Where the scripts keep packages: `BULKHEAD_CACHE`, counted from the repository unless it is absolute, or `build/cache`.
+pub fn cache() -> PathBuf {
+    match env::var_os("BULKHEAD_CACHE").filter(|path| !path.is_empty()) {
+        Some(path) => root().join(path),
+        None => build("cache"),
+    }
+}
+
 /// The firmware under test.
 pub fn firmware() -> PathBuf {
     build("bulkhead.bin")

@@ -119,15 +119,7 @@ fn linux(test: &str) -> Result<()> {
 /// The tests' initramfs and the module arm_smccc_trng of the kernel 6.1, from Debian's package of it.
 fn initramfs_with_module(test: &str) -> Result<PathBuf> {
     let kernel = fs::read_to_string(artifacts::linux("6.1").with_file_name("version"))?;
-    let package = kernel.split(' ').next().unwrap_or_default();
-    let mut packages = fs::read_dir(artifacts::build("cache"))?.filter_map(|entry| {
-        let path = entry.ok()?.path();
-        let name = path.file_name()?.to_str()?;
-        name.starts_with(&format!("{package}_")).then_some(path)
-    });
-    let deb = packages.next().with_context(|| {
-        format!("build/cache has no package {package}: run scripts/setup --tests")
-    })?;
+    let deb = package_of(kernel.trim())?;
     let dir = artifacts::build(&format!("tests/{}", test.replace("::", "-")));
     let modules = dir.join("tests");
     fs::create_dir_all(&modules)?;
@@ -147,4 +139,23 @@ fn initramfs_with_module(test: &str) -> Result<PathBuf> {
             .arg(&dir),
     )?;
     Ok(initramfs)
+}
+
+/// The file of a package, from its name and version.
+fn package_of(kernel: &str) -> Result<PathBuf> {
+    let start = format!("{}_", kernel.replace(' ', "_").replace(':', "%3a"));
+    let cache = artifacts::cache();
+    let files = fs::read_dir(&cache).into_iter().flatten().flatten();
+    let mut files = files.map(|entry| entry.path());
+    let found = files.find(|path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(&start))
+    });
+    // A kernel that is there is not fetched again.
+    found.with_context(|| {
+        format!(
+            "{} has no package {start}*.deb: remove build/guests/linux-6.1 and run scripts/setup --tests",
+            cache.display()
+        )
+    })
 }

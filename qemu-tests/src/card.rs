@@ -17,7 +17,12 @@ const FAT32: u8 = 0x0c;
 
 /// A stub whose header takes addresses has this at 0xf0.
 const STUB_MAGIC: u32 = 0x5afe_570b;
-const KERNEL_AT: u32 = 0x20_0000;
+/// Where an arm64 Image has its magic number.
+const IMAGE_MAGIC_AT: usize = 56;
+const IMAGE_MAGIC: &[u8] = b"ARM\x64";
+/// Where the firmware puts an arm64 Image, and where any other kernel.
+const IMAGE_AT: u32 = 0x20_0000;
+const KERNEL_AT: u32 = 0x8_0000;
 const DEVICE_TREE_AT: u32 = 0x800_0000;
 const INITRAMFS_AT: u32 = 0x1000_0000;
 /// RAM below the VideoCore's, as QEMU has it.
@@ -136,8 +141,6 @@ impl Card {
     /// What is in RAM, and where, when the firmware has the CPUs begin at address 0 and EL3 with the card's own stub. The places of the
     /// rest are free to choose: the stub is told, as the layout of its header says (raspberrypi/tools, armstub8.S).
     pub fn with_stub(&self) -> Result<Vec<(PathBuf, u32)>> {
-        let initramfs = self.file(&self.config.initramfs)?;
-        let end = INITRAMFS_AT + u32::try_from(fs::metadata(&initramfs)?.len())?;
         let tree = self.device_tree()?;
         let put = |kind: &str, change: &[&str]| {
             artifacts::run(
@@ -150,12 +153,28 @@ impl Card {
         let cell = |value: u32| format!("{value:x}");
         put("x", &["/memory@0", "reg", "0", "0", &cell(MEMORY)])?;
         put("s", &["/chosen", "bootargs", &self.command_line()?])?;
-        for (name, address) in [
-            ("linux,initrd-start", INITRAMFS_AT),
-            ("linux,initrd-end", end),
-        ] {
-            put("x", &["/chosen", name, "0", &cell(address)])?;
+        // What QEMU has not, it would take out of a tree of its -dtb.
+        let absent = ["/scb/ethernet@7d580000", "/scb/pcie@7d500000"];
+        artifacts::run(Command::new("fdtput").arg("-r").arg(&tree).args(absent))?;
+        let mut files = Vec::new();
+        if !self.config.initramfs.is_empty() {
+            let initramfs = self.file(&self.config.initramfs)?;
+            let end = INITRAMFS_AT + u32::try_from(fs::metadata(&initramfs)?.len())?;
+            for (name, address) in [
+                ("linux,initrd-start", INITRAMFS_AT),
+                ("linux,initrd-end", end),
+            ] {
+                put("x", &["/chosen", name, "0", &cell(address)])?;
+            }
+            files.push((initramfs, INITRAMFS_AT));
         }
+        let kernel = self.file(&self.config.kernel)?;
+        let bytes = fs::read(&kernel)?;
+        let rest = bytes.get(IMAGE_MAGIC_AT..).unwrap_or_default();
+        let kernel_at = match rest.starts_with(IMAGE_MAGIC) {
+            true => IMAGE_AT,
+            false => KERNEL_AT,
+        };
 
         let mut stub = fs::read(self.file(&self.config.armstub)?)?;
         let header = stub.get_mut(0xf0..0x100).context("a stub has a header")?;
@@ -164,16 +183,12 @@ impl Card {
             "the stub has no magic number"
         );
         // The magic number is cleared when the addresses are there.
-        let told = [0, 0, DEVICE_TREE_AT, KERNEL_AT].map(u32::to_le_bytes);
+        let told = [0, 0, DEVICE_TREE_AT, kernel_at].map(u32::to_le_bytes);
         header.copy_from_slice(told.as_flattened());
         let stub_path = self.root.join("handed-over.stub");
         fs::write(&stub_path, stub)?;
-        Ok(vec![
-            (stub_path, 0),
-            (self.file(&self.config.kernel)?, KERNEL_AT),
-            (tree, DEVICE_TREE_AT),
-            (initramfs, INITRAMFS_AT),
-        ])
+        files.extend([(stub_path, 0), (kernel, kernel_at), (tree, DEVICE_TREE_AT)]);
+        Ok(files)
     }
 
     /// The board's command line.

@@ -18,12 +18,13 @@ pub fn groups() -> Vec<Group> {
         single("raspi4b::sdcard", boots),
         single("raspi4b::sdcard_u_boot", boots_by_u_boot),
         single("raspi4b::sdcard_tf_a", boots_on_tf_a),
+        single("raspi4b::sdcard_u_boot_tf_a", boots_by_u_boot_on_tf_a),
     ]);
     groups.push(single("sdcard::directory", directory));
     groups
 }
 
-fn make<const N: usize>(options: [&OsStr; N]) -> Result<()> {
+fn make<'a>(options: impl IntoIterator<Item = &'a OsStr>) -> Result<()> {
     let script = artifacts::root().join("scripts/sdcard");
     artifacts::run(Command::new(script).arg("--no-build").args(options))
 }
@@ -64,27 +65,52 @@ fn boots(test: &str) -> Result<()> {
 
 /// A card with U-Boot on it: QEMU gets what config.txt names, U-Boot and the device tree, and U-Boot the rest from the card itself.
 fn boots_by_u_boot(test: &str) -> Result<()> {
-    let (image, card) = small_card("u-boot")?;
+    let (image, card) = small_card(["--u-boot"])?;
+    let mut session = with_card(&image, &card)?.start(test)?;
+    u_boot_starts(&mut session)?;
+    runs_and_ends(session)?;
+    Ok(())
+}
+
+/// The board of `card`, with the card in it.
+fn with_card(image: &Path, card: &Card) -> Result<Machine> {
     let drive = format!("file={},if=sd,format=raw,snapshot=on", image.display());
-    let mut session = Machine::raspi4b_from(&card)?
-        .without_semihosting()
-        .arguments(["-drive", &drive])
-        .start(test)?;
+    let machine = Machine::raspi4b_from(card)?.without_semihosting();
+    Ok(machine.arguments(["-drive", &drive]))
+}
+
+fn u_boot_starts(session: &mut Session) -> Result<()> {
     session.expect("U-Boot 20")?;
     session.expect("RPI 4 Model B")?;
     session.expect(r"Starting kernel \.\.\.")?;
-    runs_and_ends(session)?;
     Ok(())
 }
 
 /// With TF-A at EL3 the CPUs come, and the board goes, by its PSCI.
 fn boots_on_tf_a(test: &str) -> Result<()> {
-    let (_, card) = small_card("tf-a")?;
+    let (_, card) = small_card(["--tf-a"])?;
     let machine = Machine::raspi4b_from(&card)?.without_semihosting();
     let mut session = machine.start(test)?;
+    tf_a_starts(&mut session)?;
+    tf_a_turns_off(&runs_and_ends(session)?)
+}
+
+/// Both: TF-A starts U-Boot, whose tree is TF-A's.
+fn boots_by_u_boot_on_tf_a(test: &str) -> Result<()> {
+    let (image, card) = small_card(["--u-boot", "--tf-a"])?;
+    let mut session = with_card(&image, &card)?.start(test)?;
+    tf_a_starts(&mut session)?;
+    u_boot_starts(&mut session)?;
+    tf_a_turns_off(&runs_and_ends(session)?)
+}
+
+fn tf_a_starts(session: &mut Session) -> Result<()> {
     session.expect("BL31: v2")?;
     session.expect("Changed device tree to advertise PSCI")?;
-    let text = runs_and_ends(session)?;
+    Ok(())
+}
+
+fn tf_a_turns_off(text: &str) -> Result<()> {
     ensure!(
         text.contains("PSCI_SYSTEM_OFF"),
         "TF-A was not asked to turn the board off"
@@ -92,19 +118,20 @@ fn boots_on_tf_a(test: &str) -> Result<()> {
     Ok(())
 }
 
-/// The image of a card with that option and one small machine on all CPUs, and what is on it.
-fn small_card(option: &str) -> Result<(PathBuf, Card)> {
+/// The image of a card with those options and one small machine on all CPUs, and what is on it.
+fn small_card<const N: usize>(options: [&str; N]) -> Result<(PathBuf, Card)> {
+    let name = format!("sdcard{}", options.concat());
     let bundle = Bundle::new().vm(Vm::bare("alone", "heartbeat").cpus(4));
-    let bundle = bundle.write(&artifacts::scratch(&format!("sdcard-{option}"))?)?;
-    let image = artifacts::build(&format!("tests/sdcard-{option}.img"));
-    make([
-        format!("--{option}").as_ref(),
+    let bundle = bundle.write(&artifacts::scratch(&name)?)?;
+    let image = artifacts::build(&format!("tests/{name}.img"));
+    let files = [
         "--bundle".as_ref(),
         bundle.as_ref(),
         "--output".as_ref(),
         image.as_ref(),
-    ])?;
-    let card = Card::take_apart(&image, &artifacts::build(&format!("tests/sdcard-{option}")))?;
+    ];
+    make(options.iter().map(OsStr::new).chain(files))?;
+    let card = Card::take_apart(&image, &artifacts::build(&format!("tests/{name}")))?;
     Ok((image, card))
 }
 

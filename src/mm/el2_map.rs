@@ -55,12 +55,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The registers at `range`; `None` when they were not part of the plan.
+    /// The registers at `range`; `None` when they were not part of the plan, or do not begin at a multiple of 4 bytes, as all
+    /// that are driven do.
     pub fn device(&self, range: PaRange) -> Option<Mmio> {
-        self.devices
-            .iter()
-            .any(|device| device.covers(range))
-            .then(|| Mmio::new(range))
+        let mut devices = self.devices.iter();
+        let is_known = devices.any(|device| device.covers(range));
+        (is_known && range.start().is_aligned(4)).then(|| Mmio::new(range))
     }
 
     /// The word at `word`; `None` when it was not part of the plan.

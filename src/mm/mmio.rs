@@ -95,7 +95,8 @@ impl Register {
     #[inline(always)]
     pub fn read(self) -> u32 {
         let value: u32;
-        // SAFETY: (1) within a device's range, which is mapped. (2) LDAR has no writeback, as devices want it, and the drivers' offsets are aligned.
+        // SAFETY: (1) within a device's range, which is mapped. (2) LDAR has no writeback, as devices want it. (3) It is aligned: the
+        // range is (`Memory::device`), and so are the drivers' offsets.
         unsafe {
             asm!("ldar {:w}, [{}]", out(reg) value, in(reg) self.address, options(nostack, preserves_flags))
         };

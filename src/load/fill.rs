@@ -18,7 +18,8 @@ use crate::{
 };
 use core::fmt;
 
-/// Bytes that are kept for what we write into a device tree: 32 CPU nodes and all the devices take half of it.
+/// Bytes that are kept for what we write into a device tree: 32 CPU nodes and all the devices take half of it,
+/// the longest command line a quarter.
 const TREE_BYTES: u64 = 64 << 10;
 
 /// Why a VM's images do not get to run; each prints as one line.
@@ -120,4 +121,28 @@ fn part(ram: &mut [u8], range: IpaRange) -> &mut [u8] {
     let start = range.start().get().wrapping_sub(RAM_BASE.get()) as usize;
     let end = start.saturating_add(range.bytes() as usize);
     ram.get_mut(start..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Conduit, Ipa, PsciVersion};
+    use std::vec;
+
+    #[test]
+    fn the_largest_generated_tree_fits_into_its_room() {
+        let guest = GuestTree {
+            memory: 1 << 38,
+            cpus: 32,
+            psci: PsciVersion::NEWEST,
+            psci_ids: LegacyIds::KVM,
+            conduit: Conduit::Smc,
+            bootargs: &"x".repeat(16384),
+            initrd: IpaRange::new(Ipa::new(1 << 38), 1),
+            gic: GicVersion::V3,
+        };
+        let mut memory = vec![0; TREE_BYTES as usize];
+        let written = guest_dtb::generate(&guest, &mut memory).unwrap();
+        assert!(written as u64 <= TREE_BYTES / 2 + 16384, "{written}");
+    }
 }

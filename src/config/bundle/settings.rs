@@ -16,6 +16,9 @@ use crate::{
 };
 use core::fmt;
 
+/// The longest text, in bytes: Linux on arm64 takes 2048 for its command line, and it has to fit into a device tree.
+const MAX_TEXT: usize = 16 << 10;
+
 /// A property that a VM may have.
 pub(super) struct Setting {
     name: &'static str,
@@ -27,7 +30,7 @@ pub(super) struct Setting {
 pub(super) enum Kind {
     /// The name of an image that fits the role.
     Image(Role, for<'a> fn(&mut VmConfig<'a>, Image<'a>)),
-    /// A string.
+    /// A string of up to [`MAX_TEXT`] bytes.
     Text(for<'a> fn(&mut VmConfig<'a>, &'a str)),
     /// A number from 1 to what the board has.
     Number(fn(Resources) -> u32, fn(&mut VmConfig, u32)),
@@ -187,7 +190,10 @@ impl Setting {
                 set(vm, images.get(name, *role)?.ok_or_else(missing)?);
                 Some(())
             }
-            Kind::Text(set) => property.str().map(|text| set(vm, text)),
+            Kind::Text(set) => property
+                .str()
+                .filter(|text| text.len() <= MAX_TEXT)
+                .map(|text| set(vm, text)),
             Kind::Number(most, set) => {
                 let most = most(board);
                 let number = property.u32().filter(|number| (1..=most).contains(number));
@@ -243,7 +249,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Image(..) => f.write_str("the name of a node of /images"),
-            Self::Text(_) => f.write_str("a string"),
+            Self::Text(_) => write!(f, "a string of at most {MAX_TEXT} bytes"),
             Self::Number(..) => f.write_str("a number"),
             Self::BoardCpus(_) => f.write_str("numbers of board CPUs"),
             Self::Revision(_) => write_list(f, PsciVersion::ALL),

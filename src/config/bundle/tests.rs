@@ -194,7 +194,17 @@ fn a_wrong_value_is_one_line_with_what_is_allowed() {
             text("manual-start", "no"),
             "manual-start = \"no\", allowed: no value",
         ),
-        (line("bootargs", &[7]), "bootargs = <7>, allowed: a string"),
+        (
+            line("bootargs", &[7]),
+            "bootargs = <7>, allowed: a string of at most 16384 bytes",
+        ),
+        (
+            vm_line(|n| n.str("bootargs", &[&"x".repeat(16385)])),
+            &format!(
+                "bootargs = \"{}\" ..., allowed: a string of at most 16384 bytes",
+                "x".repeat(64)
+            ),
+        ),
         (
             text("ramdisk", "initrd"),
             "ramdisk = \"initrd\", allowed: the name of a node of /images",
@@ -231,6 +241,15 @@ fn a_property_is_given_once() {
     ] {
         assert_eq!(line, format!("/configurations/alpha: {wanted}"));
     }
+}
+
+#[test]
+fn a_command_line_may_be_long() {
+    let longest = "x".repeat(16384);
+    let blob = bundle_of(good_image, |n| good_vm(n).str("bootargs", &[&longest]));
+    let bundle = Bundle::open(&blob).unwrap();
+    let vm = bundle.vms(BOARD, crc32).next().unwrap();
+    assert_eq!(vm.config.unwrap().bootargs, longest);
 }
 
 #[test]

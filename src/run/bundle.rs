@@ -23,7 +23,7 @@ use crate::{
         uart::Uart,
         vgic::{ListRegs, Vgic},
     },
-    hw::gic::{self, Gic},
+    hw::gic::{Gic, KICK, SgiTarget},
     load::fill::{self, LoadError},
     mm::{
         guest_ram::{self, GuestRam},
@@ -169,11 +169,9 @@ fn make(
     // The one link of the table; there is room for sixteen.
     let _ = vgic.link(VIRTUAL_TIMER_INTID, super::irq::VIRTUAL_TIMER as u16);
     let mut targets = ArrayVec::new();
-    for (_, pcpu) in &pcpus {
-        let _ = pcpu
-            .sgi_target
-            .get()
-            .map(|target| targets.try_push(*target));
+    for (.., target) in &pcpus {
+        // There are as many as vCPUs.
+        let _ = targets.try_push(*target);
     }
     let vm: &'static Vm = pool::place(Vm {
         id,
@@ -242,7 +240,8 @@ fn stage2(stolen: &'static Records, gic: &Gic) -> Result<Tables, NotMade> {
     Ok(tables)
 }
 
-type Chosen = ArrayVec<(usize, &'static Pcpu), MAX_PCPUS>;
+/// Board CPUs with their index, and how SGIs reach them.
+type Chosen = ArrayVec<(usize, &'static Pcpu, SgiTarget), MAX_PCPUS>;
 
 /// vCPUs, each with the index of its board CPU.
 type Settled = ArrayVec<(usize, &'static mut Vcpu), MAX_PCPUS>;
@@ -273,8 +272,10 @@ impl Homes {
         let allowed = config.affinity.unwrap_or(u64::MAX) & !self.taken;
         let mut free = Chosen::new();
         for (index, pcpu) in self.machine.online() {
-            if allowed >> index & 1 != 0 {
-                let _ = free.try_push((index, pcpu));
+            if allowed >> index & 1 != 0
+                && let Some(target) = pcpu.sgi_target.get()
+            {
+                let _ = free.try_push((index, pcpu, *target));
             }
         }
         if free.len() < config.cpus {
@@ -291,7 +292,7 @@ impl Homes {
     fn settle(&mut self, vm: &'static Vm, pcpus: &Chosen) -> Result<(), NotMade> {
         let before = self.vcpus.len();
         let mut taken = self.taken;
-        for (id, (index, pcpu)) in (0..).zip(pcpus) {
+        for (id, (index, pcpu, _)) in (0..).zip(pcpus) {
             let vcpu = pool::place(Vcpu {
                 id: VcpuId::new(id),
                 vm,
@@ -319,7 +320,7 @@ impl Homes {
             if let Some(pcpu) = self.machine.cpus.get(index) {
                 *pcpu.work.lock() = Some(vcpu);
                 if let Some(target) = pcpu.sgi_target.get() {
-                    self.machine.gic.send_sgi(*target, gic::KICK);
+                    self.machine.gic.send_sgi(*target, KICK);
                 }
             }
         }

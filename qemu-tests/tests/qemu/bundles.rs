@@ -37,7 +37,7 @@ const fn later(name: &'static str, vm: fn(Vm) -> Vm, line: &'static str) -> Case
 }
 
 /// Where each is a change of a machine that would be right.
-const CASES: [Case; 26] = [
+const CASES: [Case; 27] = [
     case("cpus-0", |vm| vm.cpus(0), r"cpus = <0>, allowed: 1 to 32"),
     case(
         "cpus-33",
@@ -57,12 +57,18 @@ const CASES: [Case; 26] = [
     case(
         "memory-0",
         |vm| vm.memory_mib(0),
-        r"memory-mib = <0>, allowed: 1 to 4294967295",
+        r"memory-mib = <0>, allowed: 1 to 523264",
     ),
     later(
         "memory-more-than-board",
         |vm| vm.memory_mib(100_000),
         r"memory-mib = <100000>: 100000 MiB do not fit, 1[0-9]{3} MiB are free in one piece",
+    ),
+    // 39 bits of addresses, less 1 GiB below RAM.
+    case(
+        "memory-more-than-addresses",
+        |vm| vm.memory_mib(523_265),
+        r"memory-mib = <0x7fc01>, allowed: 1 to 523264$",
     ),
     case(
         "psci-0.3",

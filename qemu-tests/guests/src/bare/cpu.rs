@@ -70,6 +70,11 @@ pub fn ms(count: u64) -> u64 {
     mrs!("cntfrq_el0") / 1000 * count
 }
 
+/// Waits until the condition holds; false when that took so long that no busy host can be the reason.
+pub fn wait_for(condition: impl FnMut() -> bool) -> bool {
+    wait_until(30_000, condition)
+}
+
 /// Waits until the condition holds; false when that took longer than `limit_ms`.
 pub fn wait_until(limit_ms: u64, mut condition: impl FnMut() -> bool) -> bool {
     let end = now() + ms(limit_ms);

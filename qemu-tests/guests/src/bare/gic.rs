@@ -100,7 +100,8 @@ pub fn set_virtual_timer(ticks: u64) {
 /// Has the virtual timer fire now, and waits until that has arrived here.
 pub fn make_virtual_timer_pending() {
     set_virtual_timer(0);
-    cpu::wait_until(1000, || pending() == VIRTUAL_TIMER);
+    let came = cpu::wait_for(|| pending() == VIRTUAL_TIMER);
+    assert!(came, "the virtual timer's interrupt does not come");
 }
 
 /// Sends SGI 1 to the CPU of that index.

@@ -653,7 +653,7 @@ mod guest {
             mmio::write32(gic::private_frame() + 0x400 + word * 4, 0);
         }
         gic::set_virtual_timer(cpu::ms(1));
-        let came = cpu::wait_until(2000, || gic::pending() == gic::VIRTUAL_TIMER);
+        let came = cpu::wait_for(|| gic::pending() == gic::VIRTUAL_TIMER);
         if came {
             gic::take();
         }
@@ -740,7 +740,7 @@ mod guest {
         while gic::take() < 1020 {}
         gic::send_number(0, 5);
         tap.check(
-            cpu::wait_until(2000, || gic::pending() == 5),
+            cpu::wait_for(|| gic::pending() == 5),
             "an SGI to itself comes",
         );
         while gic::take() < 1020 {}
@@ -782,7 +782,7 @@ mod guest {
         // To itself: target list bit 0, affinity 0, SGI 5.
         let _ = SGI1R.write(5 << 24 | 1);
         tap.check(
-            cpu::wait_until(2000, || gic::pending() == 5),
+            cpu::wait_for(|| gic::pending() == 5),
             "an SGI to itself comes",
         );
         while gic::take() < 1020 {}

@@ -124,7 +124,7 @@ impl Test {
             let context = self.start_for_its_state(id);
             check!(
                 self,
-                cpu::wait_until(5000, || boot::starts(1) > starts),
+                cpu::wait_for(|| boot::starts(1) > starts),
                 "CPU_ON {id:#x}: the CPU arrives"
             );
             let record = boot::entry_record(1);

@@ -27,8 +27,7 @@ impl Test {
         boot::give_work(1, freeze);
         check!(
             self,
-            cpu::wait_until(20_000, || self.call(BASE64 + 4, self.target(1), 0, 0)
-                == OFF),
+            cpu::wait_for(|| self.call(BASE64 + 4, self.target(1), 0, 0) == OFF),
             "CPU_FREEZE: AFFINITY_INFO becomes OFF"
         );
         gic::send(1);
@@ -41,7 +40,7 @@ impl Test {
         );
         check!(
             self,
-            cpu::wait_until(20_000, || boot::starts(1) > starts)
+            cpu::wait_for(|| boot::starts(1) > starts)
                 && boot::starts(1) == starts + 1
                 && boot::entry_record(1).x[0] == CONTEXT,
             "CPU_FREEZE: CPU_ON ends it, with its context id"

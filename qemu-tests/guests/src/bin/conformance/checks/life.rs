@@ -9,9 +9,7 @@ use super::{BASE64, INVALID_PARAMETERS, OFF, SUCCESS, Test, conduit};
 impl Test {
     pub fn is_off(&self, index: usize) -> bool {
         self.version == 1
-            || cpu::wait_until(5000, || {
-                self.call(BASE64 + 4, self.target(index), 0, 0) == OFF
-            })
+            || cpu::wait_for(|| self.call(BASE64 + 4, self.target(index), 0, 0) == OFF)
     }
 
     /// Has that CPU, which is on and idle, turn itself off, and waits until CPU_ON would work.
@@ -24,7 +22,7 @@ impl Test {
     pub fn turn_on(&self, id: u64, index: usize, context: u64) -> i64 {
         let mut result = self.call(id, self.target(index), boot::entry_point(), context);
         if self.version == 1 {
-            cpu::wait_until(5000, || {
+            cpu::wait_for(|| {
                 if result == INVALID_PARAMETERS {
                     result = self.call(id, self.target(index), boot::entry_point(), context);
                 }
@@ -38,7 +36,7 @@ impl Test {
     pub fn bring_up(&self, index: usize) {
         let starts = boot::starts(index);
         self.turn_on(BASE64 + 3, index, 0);
-        cpu::wait_until(20_000, || boot::starts(index) > starts);
+        cpu::wait_for(|| boot::starts(index) > starts);
     }
 
     /// Every CPU off and on again, many times, each with its own context id.
@@ -53,7 +51,7 @@ impl Test {
             for index in 1..self.guest.cpus {
                 let (starts, context) = (boot::starts(index), round << 32 | index as u64);
                 good &= self.turn_on(id, index, context) == SUCCESS;
-                good &= cpu::wait_until(5000, || boot::starts(index) > starts);
+                good &= cpu::wait_for(|| boot::starts(index) > starts);
                 good &= boot::entry_record(index).x[0] == context;
             }
             for index in 1..self.guest.cpus {
@@ -117,7 +115,7 @@ impl Test {
         self.turn_on(BASE64 + 3, 1, 0);
         check!(
             self,
-            off && cpu::wait_until(5000, || TAKEN[1].load(Ordering::Acquire) != 0),
+            off && cpu::wait_for(|| TAKEN[1].load(Ordering::Acquire) != 0),
             "CPU_ON: a CPU to which an SGI was sent while it was off"
         );
         let taken = [0, 1].map(|n| TAKEN[n].load(Ordering::Acquire) as i64);

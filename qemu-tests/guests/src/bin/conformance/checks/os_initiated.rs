@@ -138,7 +138,7 @@ impl Test {
         let others = self.guest.cpus as u64 - 1;
         check!(
             self,
-            cpu::wait_until(20_000, || self.all_starts() == starts + others),
+            cpu::wait_for(|| self.all_starts() == starts + others),
             "CPU_SUSPEND: an SGI ends the power-down of each other CPU"
         );
     }
@@ -177,11 +177,11 @@ impl Test {
             boot::give_work(index, obey);
         }
         let others = self.guest.cpus as u32 - 1;
-        let ready = cpu::wait_until(20_000, || READY.load(Ordering::Acquire) == others);
+        let ready = cpu::wait_for(|| READY.load(Ordering::Acquire) == others);
         (1..self.guest.cpus).for_each(|index| gic::send_number(index, BEHIND));
         ORDER.store(state as u32, Ordering::Release);
-        let asleep = (1..self.guest.cpus)
-            .all(|index| cpu::wait_until(20_000, || self.hw_state(index) == wanted));
+        let asleep =
+            (1..self.guest.cpus).all(|index| cpu::wait_for(|| self.hw_state(index) == wanted));
         check!(
             self,
             ready && asleep,

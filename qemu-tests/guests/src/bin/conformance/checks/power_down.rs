@@ -27,7 +27,7 @@ impl Test {
         self.while_powered_down();
         check!(
             self,
-            cpu::wait_until(25_000, || boot::starts(1) > starts),
+            cpu::wait_for(|| boot::starts(1) > starts),
             "CPU_SUSPEND: the virtual timer ends a power-down"
         );
         self.after_power_down();
@@ -81,7 +81,7 @@ impl Test {
         if self.version >= V1_0 && self.features(BASE64 + 0xd) == 0 {
             check!(
                 self,
-                cpu::wait_until(5000, || self.call(BASE64 + 0xd, target, 0, 0) == 1
+                cpu::wait_for(|| self.call(BASE64 + 0xd, target, 0, 0) == 1
                     || cpu::now() >= WAKE_AT.load(Ordering::Acquire)),
                 "NODE_HW_STATE: a CPU in power-down is HW_OFF"
             );
@@ -123,7 +123,7 @@ static ANNOUNCED: AtomicBool = AtomicBool::new(false);
 /// The SGI that announces this work may come after it, and would end the power-down: it is taken first. And a busy machine may
 /// come to the call only when the timer has expired: the request is abandoned then, and made once more.
 extern "C" fn power_down() {
-    cpu::wait_until(5000, || ANNOUNCED.load(Ordering::Acquire));
+    cpu::wait_for(|| ANNOUNCED.load(Ordering::Acquire));
     cpu::wait_until(10, || gic::take() == 1);
     for wait in [1000, 1000, 4000, 16000] {
         WAKE_AT.store(cpu::now() + cpu::ms(wait), Ordering::Release);

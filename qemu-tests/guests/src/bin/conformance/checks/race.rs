@@ -23,23 +23,23 @@ impl Test {
         for index in 1..last {
             let starts = boot::starts(index);
             self.turn_on(id, index, 0);
-            cpu::wait_until(5000, || boot::starts(index) > starts);
+            cpu::wait_for(|| boot::starts(index) > starts);
         }
         let mut good = true;
         for _ in 0..20 {
             let starts = boot::starts(last);
             // 0.1 has no AFFINITY_INFO: as long as the target is not off yet, everybody is refused.
-            good &= cpu::wait_until(5000, || {
+            good &= cpu::wait_for(|| {
                 RACE.prepare(id, self.target(last), last as u32);
                 for index in 1..last {
                     boot::give_work(index, race_to_turn_on);
                 }
                 race_to_turn_on();
                 let all = || RACE.finished.load(Ordering::Acquire) == last as u32;
-                cpu::wait_until(5000, all)
+                cpu::wait_for(all)
                     && (self.version != 1 || RACE.successes.load(Ordering::Acquire) > 0)
             });
-            good &= cpu::wait_until(5000, || boot::starts(last) > starts);
+            good &= cpu::wait_for(|| boot::starts(last) > starts);
             good &= boot::starts(last) == starts + 1;
             good &= RACE.successes.load(Ordering::Acquire) == 1;
             let other = RACE.other.load(Ordering::Acquire);

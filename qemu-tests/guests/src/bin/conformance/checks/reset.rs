@@ -123,7 +123,7 @@ impl Test {
         self.remember(number + 1);
         if step.by == By::Last && cpus > 1 {
             boot::give_work(cpus - 1, reset);
-            cpu::wait_until(60_000, || RESULT.load(Ordering::Acquire) != 0);
+            cpu::wait_for(|| RESULT.load(Ordering::Acquire) != 0);
         } else {
             reset();
         }

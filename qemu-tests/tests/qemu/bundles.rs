@@ -222,7 +222,7 @@ pub fn groups() -> Vec<Group> {
         single("bundles::manual_start", manual_start),
         single("bundles::manual_start_alone", |test| {
             let bundle = Bundle::new().vm(waiting());
-            let waits = "warning: vm waits: manual-start: it waits for the monitor";
+            let waits = "warning: vm waits: manual-start: nothing starts it yet";
             let lines =
                 format!("info: .*\nbulkhead: {waits}\nbulkhead: summary: waits not started");
             refused(test, bundle, &lines)
@@ -362,7 +362,7 @@ fn waiting() -> Vm {
 fn manual_start(test: &str) -> Result<()> {
     let bundle = Bundle::new().vm(waiting()).vm(good());
     let mut session = Machine::new().bundle(bundle).limit(240).start(test)?;
-    session.expect("bulkhead: warning: vm waits: manual-start: it waits for the monitor\n")?;
+    session.expect("bulkhead: warning: vm waits: manual-start: nothing starts it yet\n")?;
     session.expect("bulkhead: focus good\n")?;
     session.expect("@good@ # beat 1\n")?;
     session.console_key(b'?')?;

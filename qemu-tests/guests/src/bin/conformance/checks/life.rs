@@ -125,6 +125,20 @@ impl Test {
     }
 }
 
+/// An SGI that comes behind the one that announced the work, which could still be on its way and would end a sleep.
+const BEHIND: u32 = 2;
+
+/// Lets a CPU whose work has begun have done with [`take_what_was_sent`].
+pub fn send_behind(cpu: usize) {
+    gic::send_number(cpu, BEHIND);
+}
+
+/// Takes all SGIs that were sent until [`send_behind`].
+pub fn take_what_was_sent() {
+    while gic::take() != BEHIND {}
+    while gic::take() < 1020 {}
+}
+
 /// CPU_OFF's id for CPUs that have no device tree at hand.
 pub static CPU_OFF: AtomicU64 = AtomicU64::new(0x8400_0002);
 

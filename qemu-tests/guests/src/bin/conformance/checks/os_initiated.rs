@@ -9,6 +9,7 @@ use guests::{
 
 use super::{
     BASE32, BASE64, DENIED, INVALID_PARAMETERS, SUCCESS, Test, conduit,
+    life::{send_behind, take_what_was_sent},
     sleep::{Form, POWER_DOWN},
 };
 
@@ -178,7 +179,7 @@ impl Test {
         }
         let others = self.guest.cpus as u32 - 1;
         let ready = cpu::wait_for(|| READY.load(Ordering::Acquire) == others);
-        (1..self.guest.cpus).for_each(|index| gic::send_number(index, BEHIND));
+        (1..self.guest.cpus).for_each(send_behind);
         ORDER.store(state as u32, Ordering::Release);
         let asleep =
             (1..self.guest.cpus).all(|index| cpu::wait_for(|| self.hw_state(index) == wanted));
@@ -203,12 +204,9 @@ const LISTEN: u32 = !0;
 const DISMISS: u32 = !1;
 /// How many listen.
 static READY: AtomicU32 = AtomicU32::new(0);
-/// An SGI that comes behind the one that announced the work, which could still be on its way and would end the sleep.
-const BEHIND: u32 = 2;
-
 extern "C" fn obey() {
     READY.fetch_add(1, Ordering::AcqRel);
-    while gic::take() != BEHIND {}
+    take_what_was_sent();
     loop {
         match ORDER.load(Ordering::Acquire) {
             LISTEN => core::hint::spin_loop(),

@@ -79,8 +79,11 @@ fn psci_by_choice(test: &str) -> Result<()> {
     let own_ids = vm("own-ids", "0.1")
         .property("psci-cpu-suspend", "<0x11>")
         .property("psci-cpu-off", "<0x8400ff77>")
-        .property("psci-cpu-on", "<0x7>");
-    let hiding = vm("hiding", "1.1").property("psci-hide", "\"MIGRATE_INFO_TYPE\"");
+        .property("psci-cpu-on", "<0x7>")
+        .bootargs("ids=11,8400ff77,7");
+    let hiding = vm("hiding", "1.1")
+        .property("psci-hide", "\"MIGRATE_INFO_TYPE\"")
+        .bootargs("hidden=84000006");
     let bundle = Bundle::new().vm(own_ids).vm(hiding);
     let mut session = Machine::new().bundle(bundle).start(test)?;
     let names = ["own-ids", "hiding"].map(String::from);

@@ -1,6 +1,6 @@
 //! What the device tree tells of PSCI.
 
-use super::{Test, V0_2};
+use super::{Test, V0_2, chosen};
 
 impl Test {
     /// The `/psci` node of each version (Linux, Documentation/devicetree/bindings/arm/psci.yaml).
@@ -51,6 +51,14 @@ impl Test {
                 id("cpu_on").is_some() && id("cpu_off").is_some(),
                 "DT: cpu_on and cpu_off of 0.1 have ids"
             );
+            let names = ["cpu_suspend", "cpu_off", "cpu_on", "migrate"];
+            for (name, wanted) in names.into_iter().zip(chosen(&self.guest, "ids=")) {
+                check!(
+                    self,
+                    id(name).map(u64::from) == Some(wanted),
+                    "DT: {name} is {wanted:#x}, as the bundle has it"
+                );
+            }
         }
     }
 }

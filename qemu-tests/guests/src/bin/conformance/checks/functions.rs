@@ -4,6 +4,7 @@ use guests::bare::smccc;
 
 use super::{
     BASE32, BASE64, INVALID_PARAMETERS, NOT_SUPPORTED, SMCCC_VERSION, Test, V0_2, V1_0, V1_1, V1_3,
+    chosen,
 };
 
 /// Whether a function must be there from its first version on.
@@ -120,6 +121,21 @@ impl Test {
         }
         if self.version >= V1_0 {
             self.features_of_others();
+        }
+    }
+
+    /// Functions that this version has, and this machine has not: `hidden=`.
+    pub fn hidden_functions(&mut self) {
+        for id in chosen(&self.guest, "hidden=") {
+            self.is_unknown(id, "a function that is hidden");
+            if self.version >= V1_0 {
+                returns!(
+                    self,
+                    self.features(id),
+                    NOT_SUPPORTED,
+                    "FEATURES({id:#x}): a function that is hidden"
+                );
+            }
         }
     }
 

@@ -116,6 +116,14 @@ fn run(guest: Guest) {
     test.finish();
 }
 
+/// The numbers, in hexadecimal, that the bundle has written behind `key` into the boot arguments.
+fn chosen(guest: &Guest, key: &str) -> impl Iterator<Item = u64> + use<> {
+    let words = guest.fdt.bootarg(key).into_iter();
+    words
+        .flat_map(|words| words.split(','))
+        .map(|word| u64::from_str_radix(word, 16).expect("a number in the boot arguments"))
+}
+
 impl Test {
     fn call(&self, function: u64, x1: u64, x2: u64, x3: u64) -> i64 {
         self.conduit.call3(function, x1, x2, x3) as i64
@@ -164,6 +172,7 @@ impl Test {
         } else {
             self.psci_version();
             self.function_table();
+            self.hidden_functions();
             self.affinity_info();
             self.migrate();
             self.suspend_standby();

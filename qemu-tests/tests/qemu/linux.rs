@@ -270,8 +270,10 @@ fn run_forms(test: &str) -> Result<Reports> {
                 .compression("gzip")
                 .hash(Some("sha256")),
         ))
-        .vm(base("own-fdt").fdt(Image::fdt(artifacts::own_dtb("own")?)))
-        .vm(base("smc").conduit("smc"));
+        .vm(base("own-fdt")
+            .fdt(Image::fdt(artifacts::own_dtb("own")?))
+            .bootargs("model=own"))
+        .vm(base("smc").conduit("smc").bootargs("method=smc"));
     let mut session = Machine::new().memory("3G").bundle(bundle).start(test)?;
     let vms = ["gzip", "own-fdt", "smc"];
     for (index, vm) in vms.into_iter().enumerate() {

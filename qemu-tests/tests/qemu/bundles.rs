@@ -128,7 +128,7 @@ const CASES: [Case; 27] = [
     case(
         "bootargs-cells",
         |vm| vm.without("bootargs").property("bootargs", "<0xff>"),
-        r"bootargs = <255>, allowed: a string",
+        r"bootargs = <255>, allowed: a string of at most 16384 bytes",
     ),
     case(
         "kernel-missing",
